@@ -1,0 +1,109 @@
+"""Memory for frozen language models: what many samples agree on, kept as a few trained embedding vectors.
+
+Every name below is loaded on first use, so importing the package loads neither torch nor chromadb nor pydantic.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latent_memory_plugin.config import (
+        Config,
+        DistilConfig,
+        ModelConfig,
+        NeighbourConfig,
+        RetrieveConfig,
+        SamplingConfig,
+        TrialConfig,
+        VoteConfig,
+    )
+    from latent_memory_plugin.errors import (
+        ConfigError,
+        ContextLengthError,
+        CorruptError,
+        DistilError,
+        InputError,
+        LatentMemoryError,
+        ModelError,
+        ModelLoadError,
+        NotFoundError,
+        StoreError,
+        StoreLockedError,
+        StoreWriteError,
+        WrongModelError,
+    )
+    from latent_memory_plugin.memory import LatentMemory
+    from latent_memory_plugin.records import (
+        Answer,
+        Episode,
+        Hit,
+        Latent,
+        Outcome,
+        Problem,
+        Rollout,
+        Trial,
+        Usage,
+        Vote,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Config",
+    "ConfigError",
+    "ContextLengthError",
+    "CorruptError",
+    "DistilConfig",
+    "DistilError",
+    "Episode",
+    "Hit",
+    "InputError",
+    "Latent",
+    "LatentMemory",
+    "LatentMemoryError",
+    "ModelConfig",
+    "ModelError",
+    "ModelLoadError",
+    "NeighbourConfig",
+    "NotFoundError",
+    "Outcome",
+    "Problem",
+    "RetrieveConfig",
+    "Rollout",
+    "SamplingConfig",
+    "StoreError",
+    "StoreLockedError",
+    "StoreWriteError",
+    "Trial",
+    "TrialConfig",
+    "Usage",
+    "Vote",
+    "VoteConfig",
+    "WrongModelError",
+    "__version__",
+]
+
+
+def _home(name: str) -> str:
+    """The module that defines a public name."""
+    if name == "LatentMemory":
+        return "memory"
+    for ending, module in (("Error", "errors"), ("Config", "config")):
+        if name.endswith(ending):
+            return module
+    return "records"
+
+
+def __getattr__(name: str) -> Any:
+    """The public object `name`, imported on first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_home(name)}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})

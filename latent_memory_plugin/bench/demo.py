@@ -1,0 +1,176 @@
+"""The demo: a frozen model meets a stream of problems, once with memory and once without.
+
+Each problem is answered before anything is learnt from it. Labels are used for the score only: the memory sees questions
+and the model's own rollouts.
+"""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from latent_memory_plugin import LatentMemory
+from latent_memory_plugin.answers import agree
+from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.records import Answer, Outcome
+from latent_memory_plugin.sandbox.world import families, stream
+from latent_memory_plugin.vote import vote
+
+PROBLEMS = 200
+PROBLEMS_AT_ONCE = 8
+VOTERS = 16
+SAMPLES_WITH_MEMORY = 4
+CURVE_WINDOW = 40
+
+Progress = Callable[[int, int, str], None]
+"""(problems done, problems in all, what the last one came to)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One problem of the stream."""
+
+    question: str
+    """The text the model sees."""
+    answer: str | None
+    """The right answer, for the score only; None where it is not known."""
+    kind: str
+    """Family of the embedded world, or the file it comes from."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How one problem went."""
+
+    kind: str
+    """Family or file."""
+    without_memory: float
+    """Share of right samples without memory, 0 to 1."""
+    with_memory: float
+    """Share of right samples with memory, 0 to 1."""
+    majority_16: float
+    """1 where the majority of 16 samples without memory is right."""
+    latent: str | None
+    """The Latent that was read."""
+    tokens_without: float
+    """Tokens sampled per answer without memory."""
+    tokens_with: float
+    """The same with memory."""
+
+
+def run(
+    seed: int = 0,
+    problems: int = PROBLEMS,
+    model: str | None = None,
+    questions: Path | None = None,
+    progress: Progress | None = None,
+    split: Literal["tuning", "held-out"] = "held-out",
+) -> dict[str, Any]:
+    """Runs the stream in a store of its own and returns the report; nothing is left on the disk."""
+    asked = read(questions) if questions else embedded(split, problems, seed)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as root, LatentMemory(root=root, model=model, namespace="demo") as memory:
+        scores, outcomes = _stream(memory, asked, seed, progress)
+        report = summarise(scores, outcomes)
+        report |= {"model": memory.model.name, "live_latents": [one.model_dump() for one in memory.latents()]}
+    return report | {"seconds": round(time.monotonic() - started, 1), "seed": seed}
+
+
+def embedded(split: Literal["tuning", "held-out"], problems: int, seed: int) -> list[Question]:
+    """A stream of the embedded world."""
+    drawn = stream(families(split), problems, seed)
+    return [Question(problem.question, problem.answer, problem.family.name) for problem in drawn]
+
+
+def read(path: Path) -> list[Question]:
+    """Questions of a JSONL file with `question` and, for the score, `answer`. Raises `InputError` naming a bad line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"{str(path)!r} cannot be read as text ({exc}); pass a JSONL file.") from exc
+    return [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(path: Path, number: int, line: str) -> Question:
+    try:
+        row = json.loads(line)
+        answer = row.get("answer")
+        return Question(row["question"], None if answer is None else str(answer), path.stem)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise InputError(
+            f"Line {number} of {str(path)!r} is {line!r:.60}; expected a JSON object with 'question' and 'answer'."
+        ) from exc
+
+
+def _stream(
+    memory: LatentMemory, asked: Sequence[Question], seed: int, progress: Progress | None
+) -> tuple[list[Scored], list[Outcome]]:
+    scores: list[Scored] = []
+    outcomes: list[Outcome] = []
+    for start in range(0, len(asked), PROBLEMS_AT_ONCE):
+        some = asked[start : start + PROBLEMS_AT_ONCE]
+        texts = [one.question for one in some]
+        memory.off()
+        plain = memory.ask(texts, n=VOTERS, seed=seed)
+        memory.on()
+        recalled = memory.ask(texts, n=SAMPLES_WITH_MEMORY, seed=seed + 1)
+        for one, before, after in zip(some, plain, recalled, strict=True):
+            outcomes.append(memory.observe(one.question, rollouts=before.rollouts))
+            scores.append(_score(one, before, after))
+            if progress is not None:
+                progress(len(scores), len(asked), outcomes[-1].status)
+    return scores, outcomes
+
+
+def _score(asked: Question, plain: Answer, recalled: Answer) -> Scored:
+    winner = vote([rollout.answer for rollout in plain.rollouts]).answer
+    return Scored(
+        kind=asked.kind,
+        without_memory=_right(plain, asked.answer),
+        with_memory=_right(recalled, asked.answer),
+        majority_16=float(agree(winner, asked.answer)),
+        latent=recalled.latent_ids[0] if recalled.latent_ids else None,
+        tokens_without=plain.usage.completion_tokens / len(plain.rollouts),
+        tokens_with=recalled.usage.completion_tokens / len(recalled.rollouts),
+    )
+
+
+def _right(answer: Answer, label: str | None) -> float:
+    return sum(agree(rollout.answer, label) for rollout in answer.rollouts) / len(answer.rollouts)
+
+
+def summarise(scores: Sequence[Scored], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The report of a stream: accuracies of both halves, tokens, Latents, and every problem."""
+    half = len(scores) // 2
+    status = Counter(outcome.status for outcome in outcomes)
+    return {
+        "second_half": _accuracies(scores[half:]),
+        "first_half": _accuracies(scores[:half]),
+        "latents": {"live": status["live"], "refused": sum(_tried(outcome) for outcome in outcomes)},
+        "refusals": [outcome.reason for outcome in outcomes if _tried(outcome)],
+        "outcomes": dict(status),
+        "tokens_per_answer": {
+            "without_memory": _mean([one.tokens_without for one in scores[half:]]),
+            "with_memory": _mean([one.tokens_with for one in scores[half:]]),
+            "majority_16": VOTERS * _mean([one.tokens_without for one in scores[half:]]),
+        },
+        "problems": [asdict(score) for score in scores],
+    }
+
+
+def _tried(outcome: Outcome) -> bool:
+    return outcome.status == "refused" and outcome.trial is not None
+
+
+def _accuracies(scores: Sequence[Scored]) -> dict[str, float]:
+    names = ("without_memory", "with_memory", "majority_16")
+    accuracies = {name: _mean([getattr(score, name) for score in scores]) for name in names}
+    return accuracies | {"coverage": _mean([float(score.latent is not None) for score in scores])}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 4) if values else 0.0

@@ -1,0 +1,37 @@
+"""The pictures of the benchmarks; the only door to matplotlib."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+WINDOW = 40
+LINES = (
+    ("with_memory", "one sample with memory", "#0b6e4f", 2.6),
+    ("majority_16", "majority of 16 without memory", "#8a8d91", 1.6),
+    ("without_memory", "one sample without memory", "#c8553d", 1.6),
+)
+
+
+def learning_curve(report: dict[str, Any], path: Path) -> None:
+    """Draws accuracy along the stream, each point the mean of the last `WINDOW` problems."""
+    from matplotlib.figure import Figure
+
+    problems = report["problems"]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, label, colour, width in LINES:
+        axes.plot(*_rolling([problem[name] for problem in problems]), label=label, color=colour, linewidth=width)
+    read = [float(problem["latent"] is not None) for problem in problems]
+    axes.fill_between(*_rolling(read), color="#0b6e4f", alpha=0.08, label="share answered with a Latent", linewidth=0)
+    axes.set(xlabel="problems seen", ylabel=f"accuracy (mean of the last {WINDOW})", ylim=(0, 1), xlim=(1, len(problems)))
+    axes.set_title("A frozen model on its own stream of problems", loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def _rolling(values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Positions from 1 and the mean of up to `WINDOW` values before each."""
+    ends = range(1, len(values) + 1)
+    return list(ends), [sum(values[max(0, end - WINDOW) : end]) / min(end, WINDOW) for end in ends]

@@ -1,0 +1,143 @@
+"""One small frozen config per stage. Every default is written here and nowhere else; unknown keys are refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import Self
+
+from latent_memory_plugin.errors import ConfigError, LatentMemoryError
+from latent_memory_plugin.frozen import Frozen
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0)]
+
+
+class _Config(Frozen):
+    @classmethod
+    def _refusal(cls, reasons: str) -> LatentMemoryError:
+        known = ", ".join(cls.model_fields)
+        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
+
+
+class ModelConfig(_Config):
+    """Which language model, and how it is held."""
+
+    name: str | None = None
+    """Path or hub id; None is the embedded model."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights; auto keeps the checkpoint's own."""
+    device: str = "auto"
+    """`cuda`, `cuda:1`, `mps`, `cpu`; auto takes the first of these that is there."""
+    trust_remote_code: bool = False
+    """True runs Python code that comes with the checkpoint: only for checkpoints you trust."""
+
+
+class SamplingConfig(_Config):
+    """How completions are sampled."""
+
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    """Divides the logits; 0 takes the likeliest token each time."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Nucleus: the smallest set of tokens whose probability reaches this."""
+    max_new_tokens: Positive = 256
+    """Upper bound of tokens per completion."""
+    stop: tuple[str, ...] = ()
+    """A completion ends before the first of these strings."""
+
+
+class VoteConfig(_Config):
+    """When the rollouts of one problem are believed."""
+
+    rollouts: Positive = 16
+    """Completions sampled per problem to learn from."""
+    min_share: Share = 0.3
+    """Votes whose winner has a smaller share are too split to learn from."""
+
+
+class DistilConfig(_Config):
+    """How a candidate Latent is trained."""
+
+    objective: Literal["imitate", "grpo"] = "imitate"
+    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh rollouts."""
+    latent_tokens: Positive = 20
+    """Vectors in a Latent, P."""
+    steps: Positive = 15
+    """Optimiser steps at most."""
+    learning_rate: Rate = 0.02
+    """Adam's learning rate."""
+    rollouts: Positive = 8
+    """`grpo`: fresh completions per problem and step. `imitate`: completions used per problem at most."""
+    updates: Positive = 1
+    """`grpo`: optimiser steps from one batch of fresh completions."""
+    clip: Rate = 0.2
+    """`grpo` with several updates: how far a token's probability ratio may leave 1 before its gradient stops."""
+    kl: Annotated[float, Field(ge=0.0)] = 0.0
+    """`grpo`: weight of the divergence from the plain model."""
+    max_gradient_norm: Rate = 1.0
+    """Longer gradients are scaled down to this length."""
+    patience: Positive = 5
+    """Steps without a better value before training stops early."""
+    max_batch_tokens: Positive = 16_384
+    """Tokens in one forward and backward pass at most; larger batches are split."""
+
+
+class TrialConfig(_Config):
+    """When a candidate may live."""
+
+    min_episodes: Positive = 3
+    """Near episodes, none of them learnt from, that a trial needs."""
+    max_episodes: Positive = 6
+    """Near episodes a trial uses at most."""
+    answers: Positive = 8
+    """Answers sampled with the candidate per episode."""
+    min_gain: Share = 0.1
+    """Agreement with the votes must rise by this much."""
+
+
+class RetrieveConfig(_Config):
+    """When a stored Latent applies to a question."""
+
+    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.5
+    """Cosine similarity of the question's key and the Latent's key from which the Latent is used."""
+
+
+class NeighbourConfig(_Config):
+    """Which episodes are learnt from together."""
+
+    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.5
+    """Cosine similarity of two episodes' keys from which they are near."""
+    min_parents: Positive = 3
+    """Episodes one Latent is learnt from at least."""
+    max_parents: Positive = 5
+    """Episodes one Latent is learnt from at most."""
+
+
+class Config(_Config):
+    """All settings of a `LatentMemory`."""
+
+    model: ModelConfig = ModelConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    vote: VoteConfig = VoteConfig()
+    distil: DistilConfig = DistilConfig()
+    trial: TrialConfig = TrialConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
+    neighbours: NeighbourConfig = NeighbourConfig()
+    seed: int = 0
+    """Seed of all that learning samples: the same episodes in the same order give the same Latents."""
+
+    @classmethod
+    def preset(cls, name: Literal["default", "paper"]) -> Self:
+        """`default`: what measures best on the tuning families. `paper`: the known settings of arXiv 2606.17803:
+        20 tokens, 8 rollouts, 10 GRPO steps, one problem per Latent."""
+        if name == "default":
+            return cls()
+        if name == "paper":
+            return cls(
+                vote=VoteConfig(rollouts=8),
+                distil=DistilConfig(objective="grpo", latent_tokens=20, steps=10, rollouts=8),
+                neighbours=NeighbourConfig(min_parents=1, max_parents=1),
+            )
+        raise ConfigError(f"There is no preset {name!r}; choose 'default' or 'paper'.")

@@ -1,0 +1,137 @@
+"""GRPO (Shao et al., arXiv 2402.03300) on a Latent, rewarded by agreement with the vote (TTRL, arXiv 2504.16084).
+
+The weights of the model stay as they are; the policy is the frozen model behind the Latent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latent_memory_plugin.distil.batches import split, token_mean
+from latent_memory_plugin.distil.descent import descend
+from latent_memory_plugin.distil.lesson import Attempt, Lesson, Step
+from latent_memory_plugin.records import Rollout
+
+SMALLEST_DEVIATION = 1e-4
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One fresh completion and what it was worth."""
+
+    question: str
+    completion: tuple[int, ...]
+    """Token ids, with the end token where it came."""
+    reward: float
+    """1 where it agrees with the vote, else 0."""
+    advantage: float
+    """Its group-normalised reward times the lesson's trust."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The log-probabilities of a batch before the first update from it."""
+
+    batch: list[Sampled]
+    old: Tensor | None
+    """(B, T) under the Latent that sampled the batch, without gradient; None where it serves one update only."""
+    plain: Tensor | None
+    """(B, T) under the plain model; None without a KL term."""
+
+
+def grpo(attempt: Attempt, start: Tensor) -> Tensor:
+    """A Latent (P, H) float32 after which the model's rollouts agree more often with the votes.
+
+    Each batch of fresh rollouts serves `updates` optimiser steps; the clipped ratio and the KL term are averaged over the
+    tokens of a completion, then over completions. Raises `DistilError` where a value is not finite.
+    """
+    fresh: list[Scored] = []
+
+    def objective(latent: Tensor, number: int) -> Step:
+        if (number - 1) % attempt.config.updates == 0:
+            fresh[:] = _score(attempt, _sample(attempt, latent, number), latent)
+        rewards = [sampled.reward for scored in fresh for sampled in scored.batch]
+        losses = [_backward(attempt, scored, latent, len(rewards)) for scored in fresh]
+        return Step(
+            number,
+            loss=sum(loss for loss, _ in losses),
+            reward=sum(rewards) / len(rewards),
+            entropy=sum(entropy for _, entropy in losses),
+        )
+
+    return descend(start, objective, attempt)
+
+
+def advantages(rewards: Tensor) -> Tensor:
+    """Group-normalised advantages (section 4.1.2 of arXiv 2402.03300) of one group's rewards (N,); 0 where all are equal."""
+    deviation = rewards.std(correction=0)
+    if deviation < SMALLEST_DEVIATION:
+        return torch.zeros_like(rewards)  # (N,)
+    return (rewards - rewards.mean()) / deviation  # (N,)
+
+
+def policy_loss(new: Tensor, scored: Scored, mask: Tensor, clip: float, kl: float) -> Tensor:
+    """Per completion (B,): minus the clipped surrogate (equation 3), plus `kl` times the unbiased estimate of the
+    divergence from the plain model (equation 4). `new` and `mask` are (B, T)."""
+    advantage = new.new_tensor([sampled.advantage for sampled in scored.batch]).unsqueeze(1)  # (B, 1)
+    old = new.detach() if scored.old is None else scored.old  # (B, T)
+    ratio = (new - old).exp()  # (B, T)
+    surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)  # (B, T)
+    loss = -surrogate  # (B, T)
+    if scored.plain is not None:
+        gap = scored.plain - new  # (B, T)
+        loss = loss + kl * (gap.exp() - gap - 1)  # (B, T)
+    return token_mean(loss, mask)  # (B,)
+
+
+def _sample(attempt: Attempt, latent: Tensor, number: int) -> list[Sampled]:
+    """Fresh rollouts of every lesson under the Latent, `rollouts` each."""
+    questions = [lesson.problem.question for lesson in attempt.lessons]
+    now = latent.detach()  # (P, H)
+    groups = attempt.model.sample(
+        questions, [now] * len(questions), attempt.config.rollouts, attempt.sampling, seed=attempt.seed * 1000 + number
+    )
+    pairs = zip(attempt.lessons, groups, strict=True)
+    return [sampled for lesson, group in pairs for sampled in _reward(attempt, lesson, group)]
+
+
+def _reward(attempt: Attempt, lesson: Lesson, group: list[Rollout]) -> list[Sampled]:
+    rewards = [float(attempt.agree(attempt.extract(rollout.text), lesson.answer)) for rollout in group]
+    values = (advantages(torch.tensor(rewards)) * lesson.trust).tolist()
+    return [
+        Sampled(lesson.problem.question, rollout.token_ids, reward, value)
+        for rollout, reward, value in zip(group, rewards, values, strict=True)
+    ]
+
+
+def _score(attempt: Attempt, samples: list[Sampled], latent: Tensor) -> list[Scored]:
+    """The fresh rollouts in batches that fit the token budget."""
+    model, config = attempt.model, attempt.config
+    batches = split(
+        samples,
+        config.max_batch_tokens,
+        lambda one: len(model.prompt_ids(one.question)) + len(one.completion) + len(latent),
+    )
+    return [_score_batch(attempt, batch, latent) for batch in batches]
+
+
+def _score_batch(attempt: Attempt, batch: list[Sampled], latent: Tensor) -> Scored:
+    questions = [sampled.question for sampled in batch]
+    completions = [sampled.completion for sampled in batch]
+    config = attempt.config
+    with torch.no_grad():
+        old = attempt.model.log_probabilities(questions, completions, latent.detach())[0] if config.updates > 1 else None
+        plain = attempt.model.log_probabilities(questions, completions, None)[0] if config.kl else None
+    return Scored(batch, old, plain)
+
+
+def _backward(attempt: Attempt, scored: Scored, latent: Tensor, completions: int) -> tuple[float, float]:
+    """Adds a batch's gradient; returns its share of the loss and of the mean negative log-probability."""
+    new, mask = attempt.model.log_probabilities(
+        [sampled.question for sampled in scored.batch], [sampled.completion for sampled in scored.batch], latent
+    )  # (B, T), (B, T)
+    loss = policy_loss(new, scored, mask, attempt.config.clip, attempt.config.kl).sum() / completions
+    loss.backward()
+    entropy = -token_mean(new.detach(), mask).sum().item() / completions
+    return loss.item(), entropy

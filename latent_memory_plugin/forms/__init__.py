@@ -1,0 +1,1 @@
+"""Forms of a Latent, one file each: how it is shaped, started and checked."""

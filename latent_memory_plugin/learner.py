@@ -1,0 +1,97 @@
+"""Question in, episode journaled, outcome out: the learning half of `LatentMemory`, now or in the background."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from latent_memory_plugin.consolidate import Consolidator
+from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
+from latent_memory_plugin.retrieve import retrieve
+from latent_memory_plugin.worker import Worker
+
+EPISODES_AT_ONCE = 16
+"""Episodes whose rollouts are sampled together before each is learnt from."""
+
+Progress = Callable[[Outcome], None]
+
+
+@dataclass
+class Learner:
+    """Journals episodes and hands them to the consolidator, one at a time in a namespace."""
+
+    consolidator: Consolidator
+    """Learns from one journaled episode."""
+    turn: threading.RLock
+    """Held while an episode is learnt from; shared by all memories of the namespace."""
+    worker: Worker | None = None
+    """The background thread, started with its first episode."""
+
+    def learn(self, problems: Sequence[Problem], progress: Progress | None) -> list[Outcome]:
+        """The outcome of each problem; those that a live Latent covers cost no sample."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(problems), EPISODES_AT_ONCE):
+            outcomes += self._learn_some(problems[start : start + EPISODES_AT_ONCE], progress)
+        return outcomes
+
+    def commit(self, problem: Problem, rollouts: tuple[Rollout, ...], key: np.ndarray) -> Episode:
+        """A new pending episode, durable in the journal."""
+        episode = Episode(problem=problem, rollouts=rollouts, reason="Not yet learnt from.")
+        self.consolidator.store.commit(episode, key)
+        return episode
+
+    def keys(self, problems: Sequence[Problem]) -> np.ndarray:
+        """(N, D) float32 unit-length keys."""
+        return self.consolidator.model.keys([problem.question for problem in problems])
+
+    def consolidate(self, episodes: Sequence[Episode], progress: Progress | None) -> list[Outcome]:
+        """The outcome of each journaled episode, in order."""
+        outcomes: list[Outcome] = []
+        with self.turn:
+            for start in range(0, len(episodes), EPISODES_AT_ONCE):
+                for episode in self.consolidator.gather(episodes[start : start + EPISODES_AT_ONCE]):
+                    outcomes.append(self.consolidator.learn(self.consolidator.store.episode(episode.id)))
+                    if progress is not None:
+                        progress(outcomes[-1])
+        return outcomes
+
+    def consolidate_later(self, episode: Episode) -> None:
+        """Queues a journaled episode for the background thread."""
+        with self.turn:
+            if self.worker is None:
+                self.worker = Worker(self._consolidate_one, self._failed)
+        self.worker.submit(episode.id)
+
+    def drain(self) -> None:
+        """Waits until the background thread has nothing left to do."""
+        if self.worker is not None:
+            self.worker.drain()
+
+    def close(self) -> None:
+        """Ends the background thread after its current episode; the rest stays pending."""
+        if self.worker is not None:
+            self.worker.close()
+
+    def _learn_some(self, problems: Sequence[Problem], progress: Progress | None) -> list[Outcome]:
+        skipped: dict[int, Outcome] = {}
+        episodes: list[Episode] = []
+        for index, (problem, key) in enumerate(zip(problems, self.keys(problems), strict=True)):
+            hit = retrieve(self.consolidator.store, key, self.consolidator.config.retrieve)
+            if hit.latent_id is None:
+                episodes.append(self.commit(problem, (), key))
+                continue
+            reason = f"Covered by {hit.reason}"
+            skipped[index] = Outcome(question=problem.question, status="skipped", reason=reason, latent_id=hit.latent_id)
+            if progress is not None:
+                progress(skipped[index])
+        learnt = iter(self.consolidate(episodes, progress))
+        return [skipped[index] if index in skipped else next(learnt) for index in range(len(problems))]
+
+    def _consolidate_one(self, episode_id: str) -> None:
+        self.consolidate([self.consolidator.store.episode(episode_id)], None)
+
+    def _failed(self, episode_id: str, error: Exception) -> None:
+        store = self.consolidator.store
+        reason = f"{type(error).__name__}: {error}"
+        store.update(store.episode(episode_id).model_copy(update={"state": "failed", "reason": reason}))

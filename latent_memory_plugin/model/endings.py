@@ -1,0 +1,88 @@
+"""Where a completion ends: end tokens and stop strings, and the text that is left."""
+
+import bisect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from latent_memory_plugin.errors import ModelLoadError
+from latent_memory_plugin.records import Rollout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CHECK_STEPS = 8
+"""Steps between two looks for stop strings: what is sampled beyond one is cut off, so this changes cost and not results."""
+
+
+def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """Every id that ends a completion, the one to write first: the tokenizer's, then the generation config's.
+
+    Raises ModelLoadError where there is none.
+    """
+    found: list[Any] = [tokenizer.eos_token_id]
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    found += cast(list[Any], listed) if isinstance(listed, list) else [listed]
+    ids = tuple(dict.fromkeys(int(one) for one in found if one is not None))
+    if not ids:
+        raise ModelLoadError(
+            f"{tokenizer.name_or_path or type(model).__name__!r} has no end token, so completions would never end; set "
+            "tokenizer.eos_token, or eos_token_id in generation_config.json."
+        )
+    return ids
+
+
+class Endings:
+    """The end tokens and stop strings of one request."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", end_ids: Sequence[int], stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        special = set(tokenizer.all_special_tokens)
+        as_token = [text for text in stop if text in special]
+        self.end_ids = frozenset(end_ids) | set(cast(list[int], tokenizer.convert_tokens_to_ids(as_token)))
+        self.stop = tuple(text for text in stop if text and text not in special)
+        # A token is at least one byte of text, special tokens aside.
+        self._tail_tokens = CHECK_STEPS + max((len(text.encode()) for text in self.stop), default=0)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The texts of token ids, special tokens left out."""
+        if not ids:
+            return []
+        return cast(
+            list[str],
+            self._tokenizer.batch_decode(cast(Any, ids), skip_special_tokens=True, clean_up_tokenization_spaces=False),
+        )
+
+    def stopped(self, tokens: Tensor) -> Tensor:
+        """(B,) bool: rows of tokens (B, T) whose last `CHECK_STEPS` tokens complete a stop string."""
+        texts = self.decode(tokens[:, -self._tail_tokens :].tolist())
+        return torch.tensor([self._find(text) >= 0 for text in texts], device=tokens.device)  # (B,)
+
+    def rollouts(self, tokens: Sequence[Sequence[int]]) -> list[Rollout]:
+        """One Rollout for each sequence of sampled tokens, cut at its end."""
+        cut = [self._cut_at_end_token(ids) for ids in tokens]
+        texts = self.decode([ids for ids, _ in cut])
+        return [self._rollout(ids, text, ended) for (ids, ended), text in zip(cut, texts, strict=True)]
+
+    def _cut_at_end_token(self, ids: Sequence[int]) -> tuple[list[int], bool]:
+        for number, one in enumerate(ids):
+            if one in self.end_ids:
+                return list(ids[: number + 1]), True
+        return list(ids), False
+
+    def _rollout(self, ids: list[int], text: str, ended: bool) -> Rollout:
+        if self._find(text) >= 0:
+            # The fewest tokens whose text holds a stop string, whatever was sampled after them.
+            count = bisect.bisect_left(range(len(ids)), True, key=lambda n: self._find(self.decode([ids[:n]])[0]) >= 0)
+            ids, ended = ids[:count], True
+            text = self.decode([ids])[0]
+            text = text[: self._find(text)]
+        elif ended and ids[-1] not in self._tokenizer.all_special_ids:
+            text = self.decode([ids[:-1]])[0]
+        return Rollout(text=text, token_ids=tuple(ids), finished=ended)
+
+    def _find(self, text: str) -> int:
+        """Where the first stop string begins; -1 where none is."""
+        return min((place for stop in self.stop if (place := text.find(stop)) >= 0), default=-1)

@@ -1,0 +1,149 @@
+"""From a conversation to the token ids of a prompt: chat template, beginning-of-sequence token, plain-text fallback."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from latent_memory_plugin.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Conversation = str | Sequence[Mapping[str, Any]]
+"""One user message, or chat messages with `role` and `content`."""
+
+
+class Prompt(NamedTuple):
+    """A conversation as the model reads it."""
+
+    ids: tuple[int, ...]
+    """Token ids, the beginning-of-sequence token included where there is one."""
+    bos_tokens: int
+    """1 where `ids` starts with the beginning-of-sequence token, else 0: a Latent stands after it."""
+    question: slice
+    """The tokens of the last user message; all tokens where they cannot be told apart."""
+
+
+class Prompts:
+    """The tokenizer's side of a model. A tokenizer without a chat template is warned of once, here."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
+        self.tokenizer = tokenizer
+        self.has_chat_template = bool(tokenizer.chat_template)
+        if not self.has_chat_template:
+            warnings.warn(
+                f"The tokenizer of {name!r} has no chat template: prompts are the plain text of the messages. Set "
+                "tokenizer.chat_template, or use an instruction-tuned model.",
+                stacklevel=4,
+            )
+
+    def read(self, conversation: Conversation) -> Prompt:
+        """The prompt of a conversation, ready for the model to answer.
+
+        What the chat template writes is taken as it is: it decides about the beginning-of-sequence token. Plain text gets
+        the one the tokenizer adds by itself, and no end token.
+        """
+        messages = _messages(conversation)
+        text = self._render(messages)
+        ids, offsets = self._encode(text)
+        bos_id = self.tokenizer.bos_token_id
+        bos_tokens = int(bool(ids) and ids[0] == bos_id)
+        return Prompt(tuple(ids), bos_tokens, _span(text, _question(messages), offsets, bos_tokens, len(ids)))
+
+    def text_ids(self, text: str) -> tuple[int, ...]:
+        """Token ids of a bare text, without any special token that is not written in it."""
+        return tuple(self._encode_bare(_text(text))[0])
+
+    def _render(self, messages: list[dict[str, Any]]) -> str:
+        if not self.has_chat_template:
+            return _plain(messages)
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as exc:
+            roles = [message["role"] for message in messages]
+            raise InputError(
+                f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an order it knows."
+            ) from exc
+        return cast(str, text)
+
+    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
+        """Ids of a rendered prompt, the beginning-of-sequence token of plain text included, and where they came from."""
+        ids, offsets = self._encode_bare(text)
+        bos_id = self.tokenizer.bos_token_id
+        if self.has_chat_template or bos_id is None or ids[:1] == [bos_id]:
+            return ids, offsets
+        whole = cast(list[int], self.tokenizer(text)["input_ids"])
+        if whole[:1] != [bos_id]:
+            return ids, offsets
+        return [bos_id, *ids], offsets and [(0, 0), *offsets]
+
+    def _encode_bare(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
+        """Token ids and, where the tokenizer can tell, the characters (start, stop) each came from."""
+        fast = bool(self.tokenizer.is_fast)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
+        ids = cast(list[int], encoded["input_ids"])
+        return ids, cast(list[tuple[int, int]], encoded["offset_mapping"]) if fast else None
+
+
+def _messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """The conversation as messages with text content, checked."""
+    if isinstance(conversation, str):
+        conversation = [{"role": "user", "content": conversation}]
+    if not conversation:
+        raise InputError(f"The conversation {conversation!r} is empty; pass a question or chat messages.")
+    messages: list[dict[str, Any]] = []
+    for message in conversation:
+        if not isinstance(message, Mapping) or "role" not in message:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"The message {message!r:.200} is no mapping with 'role' and 'content'; pass chat messages."
+            )
+        messages.append({**message, "content": _text(message.get("content"))})
+    if not any(message["content"].strip() for message in messages):
+        raise InputError(f"The conversation {conversation!r:.200} holds no text; pass a question.")
+    return messages
+
+
+def _text(content: Any) -> str:
+    """Content as text: a string, None, or a list of strings and text parts. Lone surrogates become U+FFFD."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_text(_part(part)) for part in cast(list[Any], content))
+    if not isinstance(content, str):
+        raise InputError(f"The content {content!r:.200} is no text; pass a string or a list of text parts.")
+    return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _part(part: Any) -> Any:
+    if not isinstance(part, Mapping):
+        return part
+    fields = cast(Mapping[str, Any], part)
+    if fields.get("type", "text") != "text" or "text" not in fields:
+        raise InputError(f"The content part {part!r:.200} is no text; only text parts can be read.")
+    return fields["text"]
+
+
+def _plain(messages: list[dict[str, Any]]) -> str:
+    """One user message as it is; several as labelled lines that end where the answer begins."""
+    if len(messages) == 1 and messages[0]["role"] == "user":
+        return messages[0]["content"]
+    lines = [f"{message['role']}: {message['content']}" for message in messages]
+    return "\n\n".join([*lines, "assistant:"])
+
+
+def _question(messages: list[dict[str, Any]]) -> str:
+    """The last user message, of the last message where there is none."""
+    of_user = [message["content"] for message in messages if message["role"] == "user"]
+    return (of_user or [messages[-1]["content"]])[-1].strip()
+
+
+def _span(text: str, question: str, offsets: list[tuple[int, int]] | None, bos_tokens: int, length: int) -> slice:
+    """The tokens that cover the last place of `question` in `text`."""
+    start = text.rfind(question) if question else -1
+    if offsets is None or start < 0:
+        return slice(bos_tokens, length)
+    stop = start + len(question)
+    inside = [i for i, (begin, end) in enumerate(offsets) if begin < stop and end > start]
+    return slice(inside[0], inside[-1] + 1) if inside else slice(bos_tokens, length)

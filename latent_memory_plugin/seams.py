@@ -1,0 +1,131 @@
+"""What the stages need of a model and of a store: the two seams behind which real ones and fakes are exchanged."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from latent_memory_plugin.config import SamplingConfig
+    from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout
+
+Conversation = str | Sequence[Mapping[str, Any]]
+"""One user message as text, or chat messages with `role` and `content`."""
+
+
+class Model(Protocol):
+    """A frozen causal language model that reads Latents."""
+
+    @property
+    def name(self) -> str:
+        """Path or hub id."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 that identifies the weights and the tokenizer."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Width H of the input embeddings."""
+        ...
+
+    @property
+    def encoder(self) -> str:
+        """Name of the method that makes keys."""
+        ...
+
+    def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
+        """Token ids of the templated prompt."""
+        ...
+
+    def completion_ids(self, rollout: "Rollout") -> tuple[int, ...]:
+        """Token ids of a completion with its end token."""
+        ...
+
+    def question_ids(self, conversation: Conversation) -> tuple[int, ...]:
+        """The part of the prompt's token ids that is the question's own text."""
+        ...
+
+    def token_embeddings(self, token_ids: Sequence[int]) -> "Tensor":
+        """Input embeddings (T, H) float32."""
+        ...
+
+    def sample(
+        self,
+        conversations: Sequence[Conversation],
+        latents: "Sequence[Tensor | None]",
+        n: int,
+        sampling: "SamplingConfig",
+        seed: int,
+    ) -> "list[list[Rollout]]":
+        """`n` rollouts for each conversation, each read after its own Latent (P, H) or none."""
+        ...
+
+    def log_probabilities(
+        self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: "Tensor | None"
+    ) -> "tuple[Tensor, Tensor]":
+        """Log-probability of every completion token, (B, T) float32, and a mask (B, T) that is True on them."""
+        ...
+
+    def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
+        """Unit-length keys, (N, D) float32."""
+        ...
+
+
+class Store(Protocol):
+    """Episodes and Latents of one namespace."""
+
+    def commit(self, episode: "Episode", key: "np.ndarray") -> None:
+        """Journals a new episode; durable when it returns."""
+        ...
+
+    def update(self, episode: "Episode") -> None:
+        """Replaces an episode of the same id; durable when it returns."""
+        ...
+
+    def episode(self, episode_id: str) -> "Episode":
+        """The episode of that id."""
+        ...
+
+    def episodes(self, state: "EpisodeState | None" = None) -> "Iterator[Episode]":
+        """All episodes, or those in a state, oldest first."""
+        ...
+
+    def episode_key(self, episode_id: str) -> "np.ndarray":
+        """The key (D,) an episode was committed with."""
+        ...
+
+    def near_episodes(self, key: "np.ndarray", limit: int) -> "list[tuple[Episode, float]]":
+        """The episodes with the nearest keys and their cosine similarity, nearest first."""
+        ...
+
+    def put(self, latent: "Latent", tensor: "np.ndarray", key: "np.ndarray") -> None:
+        """Stores a Latent with its tensor (P, H) and key (D,); durable when it returns."""
+        ...
+
+    def latent(self, latent_id: str) -> "Latent":
+        """The record of that id."""
+        ...
+
+    def tensor(self, latent_id: str) -> "np.ndarray":
+        """The tensor (P, H) of that id."""
+        ...
+
+    def latents(self) -> "Iterator[Latent]":
+        """All Latents, oldest first."""
+        ...
+
+    def nearest(self, key: "np.ndarray", limit: int = 1) -> list[tuple[str, float]]:
+        """Ids of the Latents with the nearest keys and their cosine similarity, nearest first."""
+        ...
+
+    def remove(self, latent_id: str) -> None:
+        """Deletes a Latent."""
+        ...
+
+    def close(self) -> None:
+        """Releases the root."""
+        ...

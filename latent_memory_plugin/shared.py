@@ -1,0 +1,107 @@
+"""One loaded model and one open store per process, however often `LatentMemory()` is written."""
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from latent_memory_plugin.config import ModelConfig
+from latent_memory_plugin.errors import InputError
+
+if TYPE_CHECKING:
+    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.store import Store
+
+ROOT_VARIABLE = "LATENT_MEMORY_ROOT"
+
+Thing = TypeVar("Thing")
+
+
+class Shelf(Generic[Thing]):
+    """Things that are made once per key and dropped with their last user."""
+
+    def __init__(self, drop: Callable[[Thing], None]) -> None:
+        self._drop = drop
+        self._lock = threading.RLock()
+        self._users: dict[Hashable, int] = {}
+        self._things: dict[Hashable, Thing] = {}
+
+    def take(self, key: Hashable, make: Callable[[], Thing]) -> Thing:
+        """The thing of that key, made where it is not there; one user more."""
+        with self._lock:
+            if key not in self._things:
+                self._things[key] = make()
+            self._users[key] = self._users.get(key, 0) + 1
+            return self._things[key]
+
+    def give_back(self, key: Hashable) -> None:
+        """One user less; the last one drops the thing."""
+        with self._lock:
+            self._users[key] -= 1
+            if self._users[key] == 0:
+                del self._users[key]
+                self._drop(self._things.pop(key))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and a namespace's store, in use by one or more memories."""
+
+    model: "LanguageModel"
+    """The loaded model."""
+    store: "Store"
+    """The open store."""
+    config: ModelConfig | None
+    """What the model was loaded by; None where the caller gave a loaded one."""
+    learning: threading.RLock = field(default_factory=threading.RLock)
+    """Held while an episode is learnt from: one at a time in a namespace."""
+
+
+def default_root() -> Path:
+    """`LATENT_MEMORY_ROOT` where it is set, else the user's data folder."""
+    from platformdirs import user_data_path
+
+    return Path(os.environ.get(ROOT_VARIABLE) or user_data_path("latent-memory"))
+
+
+def open_shared(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> "tuple[Hashable, Opened]":
+    """The shared model and store, with the key to give them back by."""
+    name = model if isinstance(model, ModelConfig) else id(model)
+    key = (root, namespace, name)
+    return key, _opened.take(key, lambda: _open(root, namespace, model))
+
+
+def close_shared(key: Hashable) -> None:
+    """Gives back what `open_shared` gave."""
+    _opened.give_back(key)
+
+
+def _open(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> Opened:
+    from latent_memory_plugin.store import Store
+
+    if not isinstance(model, ModelConfig):
+        return Opened(model, Store.open(root, namespace, (model.name, model.fingerprint)), None)
+    loaded = _models.take(model, lambda: _load(model))
+    try:
+        return Opened(loaded, Store.open(root, namespace, (loaded.name, loaded.fingerprint)), model)
+    except BaseException:
+        _models.give_back(model)
+        raise
+
+
+def _load(config: ModelConfig) -> "LanguageModel":
+    from latent_memory_plugin.model import LanguageModel
+
+    return LanguageModel.load(config)
+
+
+def _close(opened: Opened) -> None:
+    opened.store.close()
+    if opened.config is not None:
+        _models.give_back(opened.config)
+
+
+_models: "Shelf[LanguageModel]" = Shelf(lambda model: None)
+_opened: Shelf[Opened] = Shelf(_close)

@@ -1,0 +1,50 @@
+"""A background thread that learns from one episode after the other."""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+STOP = None
+
+
+class Worker:
+    """Calls `work(episode_id)` for each submitted id, in order, in one thread that outlives a failing call."""
+
+    def __init__(self, work: Callable[[str], None], failed: Callable[[str, Exception], None]) -> None:
+        self._work = work
+        self._failed = failed
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="latent-memory-worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, episode_id: str) -> None:
+        """Queues an episode that is already in the journal."""
+        self._queue.put(episode_id)
+
+    def drain(self) -> None:
+        """Waits until everything submitted so far is done."""
+        self._queue.join()
+
+    def close(self) -> None:
+        """Lets the episode under way finish and leaves the rest pending in the journal."""
+        self._stopping.set()
+        self._queue.put(STOP)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (episode_id := self._queue.get()) is not STOP:
+            if not self._stopping.is_set():
+                self._learn(episode_id)
+            self._queue.task_done()
+        self._queue.task_done()
+
+    def _learn(self, episode_id: str) -> None:
+        try:
+            self._work(episode_id)
+        except Exception as exc:  # one bad episode must not end the thread; what happened is journaled
+            log.warning("Learning from episode %s failed: %s", episode_id, exc)
+            self._failed(episode_id, exc)

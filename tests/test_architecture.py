@@ -1,0 +1,234 @@
+"""The map of the package, held as data: which module may import what, and what no module may do."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import latent_memory_plugin
+
+PACKAGE = "latent_memory_plugin"
+FOLDER = Path(latent_memory_plugin.__file__).parent
+REPOSITORY = FOLDER.parent
+FILES = sorted(FOLDER.rglob("*.py"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+MAX_FILE_LINES = 250
+MAX_FUNCTION_LINES = 39
+
+
+class Room(NamedTuple):
+    """One module or folder of the package and what it may import."""
+
+    own: str
+    """Other rooms of the package, separated by spaces."""
+    libraries: str = ""
+    """Top-level names of foreign packages, separated by spaces."""
+
+
+RECORDS = "errors records config seams"
+STAGES = f"{RECORDS} answers vote distil forms trial retrieve"
+
+# Imports under TYPE_CHECKING load nothing and are left out of account. The standard library, typing_extensions and
+# `latent_memory_plugin.__version__` are open to every room.
+ROOMS = {
+    "__init__": Room(""),
+    "errors": Room(""),
+    "frozen": Room("errors", "pydantic"),
+    "records": Room("errors frozen", "pydantic"),
+    "config": Room("errors frozen", "pydantic"),
+    "answers": Room("", "math_verify latex2sympy2_extended sympy"),
+    "vote": Room("errors records answers"),
+    "seams": Room("records config", "torch numpy"),
+    "model": Room(f"{RECORDS} forms", "torch transformers tokenizers huggingface_hub jinja2 numpy"),
+    "distil": Room(RECORDS, "torch"),
+    "forms": Room(RECORDS, "torch"),
+    "trial": Room(f"{RECORDS} answers"),
+    "retrieve": Room(RECORDS),
+    "store": Room(RECORDS, "chromadb safetensors filelock numpy pydantic"),
+    "consolidate": Room(STAGES, "torch numpy"),
+    "worker": Room(""),
+    "shared": Room(f"{RECORDS} model store", "platformdirs"),
+    "asker": Room(f"{RECORDS} answers vote retrieve", "torch"),
+    "learner": Room(f"{RECORDS} answers vote retrieve consolidate worker", "numpy"),
+    "memory": Room(f"{STAGES} model store consolidate worker shared asker learner"),
+    "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
+    "bench": Room(f"{RECORDS} answers vote model memory sandbox", "matplotlib numpy"),
+    "cli": Room(f"{RECORDS} store shared memory sandbox bench", "typer rich click"),
+    "testing": Room(f"{RECORDS} answers", "torch numpy"),
+}
+ALWAYS = {"__init__", "typing_extensions"}
+FRAMEWORKS = {"langchain", "langchain_core", "langgraph", "llama_index"}
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+READS_ENVIRONMENT = {"cli", "shared"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").parts[0]
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def loaded(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node below this one, bodies of `if TYPE_CHECKING` left out."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if is_type_checking(child):
+            assert isinstance(child, ast.If)
+            for other in child.orelse:
+                yield from (other, *loaded(other))
+        else:
+            yield from loaded(child)
+
+
+def imported(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Dotted names that a module imports anywhere, also inside functions and by `import_module("name")`."""
+    parents = (PACKAGE, *path.relative_to(FOLDER).parent.parts)
+    for node in loaded(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                start = parents[: len(parents) - level + 1] if level else ()
+                base = ".".join((*start, *([module] if module else [])))
+                yield from (f"{base}.{alias.name}" for alias in names)
+            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if is_import_call(func):
+                yield name
+            case _:
+                pass
+
+
+def is_import_call(func: ast.expr) -> bool:
+    return ast.unparse(func) in {"import_module", "importlib.import_module", "__import__"}
+
+
+def target(name: str) -> str:
+    """The room of the package, or the foreign package, that a dotted name belongs to."""
+    first, _, rest = name.partition(".")
+    if first != PACKAGE:
+        return first
+    inner = rest.partition(".")[0]
+    if inner in ROOMS:
+        return inner
+    if inner == "__version__":
+        return "__init__"
+    return "memory" if inner in ("", "*") else latent_memory_plugin._home(inner)
+
+
+def forbidden_imports(path: Path, source: str) -> set[str]:
+    """What a module imports though the map does not allow it."""
+    room = room_of(path)
+    allowed = ALWAYS | {room} | set(ROOMS[room].own.split()) | set(ROOMS[room].libraries.split())
+    found = {target(name) for name in imported(ast.parse(source), path)}
+    return found - allowed - sys.stdlib_module_names
+
+
+def unsafe_acts(path: Path, source: str) -> set[str]:
+    """Printing, code from strings, pickles, dynamic imports and reading the environment outside their rooms."""
+    tree, room = ast.parse(source), room_of(path)
+    acts = {name for name in imported(tree, path) if name.partition(".")[0] in UNSAFE_MODULES}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print")) if room != "cli":
+                acts.add("print")
+            case ast.Call(func=ast.Name(id=("eval" | "exec") as name)):
+                acts.add(name)
+            case ast.Call(func=func, args=[argument, *_]) if is_import_call(func) and room != "__init__":
+                if not isinstance(argument, ast.Constant):
+                    acts.add("import of a computed name")
+            case ast.keyword(arg="allow_pickle", value=ast.Constant(value=True)):
+                acts.add("allow_pickle")
+            case ast.Attribute() if ast.unparse(node) == "torch.load":
+                acts.add("torch.load")
+            case ast.Attribute() if ast.unparse(node) in {"os.environ", "os.getenv"} and room not in READS_ENVIRONMENT:
+                acts.add("environment")
+            case _:
+                pass
+    return acts
+
+
+def each(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", files, ids=[str(file.relative_to(REPOSITORY)) for file in files])
+
+
+def test_every_module_has_a_room_and_every_room_a_module() -> None:
+    assert {room_of(path) for path in FILES} == set(ROOMS)
+
+
+@each(FILES)
+def test_a_module_imports_only_what_the_map_allows(path: Path) -> None:
+    assert not forbidden_imports(path, path.read_text(encoding="utf-8"))
+
+
+@each(FILES)
+def test_no_module_mentions_a_framework_even_for_its_types(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    assert FRAMEWORKS.isdisjoint(name.partition(".")[0] for name in names)
+
+
+@each(FILES)
+def test_a_module_neither_prints_nor_unpickles_nor_runs_strings(path: Path) -> None:
+    assert not unsafe_acts(path, path.read_text(encoding="utf-8"))
+
+
+@each([*FILES, *EXAMPLES])
+def test_files_and_functions_are_short(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    lengths = {
+        f"{node.name}, line {node.lineno}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert len(source.splitlines()) <= MAX_FILE_LINES
+    assert not {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
+
+
+def test_seams_hold_protocols_only() -> None:
+    tree = ast.parse((FOLDER / "seams.py").read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert classes
+    assert all("Protocol" in {ast.unparse(base).partition("[")[0] for base in node.bases} for node in classes)
+    assert not [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "found"),
+    [
+        ("retrieve.py", "import torch", {"torch"}),
+        ("retrieve.py", "def f():\n    from latent_memory_plugin.store import Store", {"store"}),
+        ("retrieve.py", "from . import vote", {"vote"}),
+        ("store/index.py", "from ..model import LanguageModel", {"model"}),
+        ("store/index.py", "from .files import read\nimport chromadb.config", set[str]()),
+        ("trial.py", "from latent_memory_plugin import LatentMemory, Vote, __version__", {"memory"}),
+        ("trial.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", set[str]()),
+        ("trial.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import torch", {"torch"}),
+        ("errors.py", "import importlib\nimportlib.import_module('chromadb')", {"chromadb"}),
+        ("memory.py", "import langchain_core.messages", {"langchain_core"}),
+    ],
+)
+def test_the_map_finds_forbidden_imports_wherever_they_stand(file: str, source: str, found: set[str]) -> None:
+    assert forbidden_imports(FOLDER / file, source) == found
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "found"),
+    [
+        ("vote.py", "print('x')", {"print"}),
+        ("cli.py", "print(os.environ)", set[str]()),
+        ("vote.py", "model.eval(); re.compile('x')", set[str]()),
+        ("vote.py", "eval('1'); exec('1')", {"eval", "exec"}),
+        ("model/door.py", "import pickle\ntorch.load('x')", {"pickle", "torch.load"}),
+        ("store/files.py", "np.load('x', allow_pickle=True)", {"allow_pickle"}),
+        ("model/door.py", "os.environ['X']", {"environment"}),
+        ("vote.py", "importlib.import_module(name)", {"import of a computed name"}),
+    ],
+)
+def test_the_map_finds_unsafe_acts(file: str, source: str, found: set[str]) -> None:
+    assert unsafe_acts(FOLDER / file, source) == found
