@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import RetrieveConfig, SamplingConfig
+from latent_memory_plugin.errors import NotFoundError
 from latent_memory_plugin.records import Answer, Hit, Problem, Rollout, Usage
 from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.seams import Model, Store
@@ -34,11 +35,15 @@ class Asker:
 
     def ask(self, problems: Sequence[Problem], n: int, sampling: SamplingConfig, seed: int) -> list[Answer]:
         """The answer to each problem from `n` completions."""
-        hits = self._retrieve(problems)
-        latents = [self._tensor(hit) for hit in hits]
+        found = [self._read(hit) for hit in self._retrieve(problems)]
+        hits, latents = [hit for hit, _ in found], [latent for _, latent in found]
         groups = self.model.sample([problem.question for problem in problems], latents, n, sampling, seed)
-        rows = zip(problems, hits, groups, strict=True)
-        return [self._answer(problem, hit, group, seed) for problem, hit, group in rows]
+        usages = [
+            self._usage(problem, latent, group)
+            for problem, latent, group in zip(problems, latents, groups, strict=True)
+        ]
+        rows = zip(problems, hits, groups, usages, strict=True)
+        return [self._answer(problem, hit, group, usage, seed) for problem, hit, group, usage in rows]
 
     def _retrieve(self, problems: Sequence[Problem]) -> list[Hit]:
         if not self.enabled:
@@ -46,14 +51,19 @@ class Asker:
         keys = self.model.keys([problem.question for problem in problems])  # (N, D)
         return [retrieve(self.store, key, self.config) for key in keys]
 
-    def _tensor(self, hit: Hit) -> "Tensor | None":
+    def _read(self, hit: Hit) -> "tuple[Hit, Tensor | None]":
+        """The hit with its tensor (P, H); without one where another thread has forgotten the Latent meanwhile."""
         if hit.latent_id is None:
-            return None
+            return hit, None
         import torch
 
-        return torch.from_numpy(self.store.tensor(hit.latent_id))  # (P, H)
+        try:
+            return hit, torch.from_numpy(self.store.tensor(hit.latent_id))  # (P, H)
+        except NotFoundError:
+            reason = f"Latent {hit.latent_id} has just been forgotten."
+            return Hit(latent_id=None, similarity=hit.similarity, reason=reason), None
 
-    def _answer(self, problem: Problem, hit: Hit, group: Sequence[Rollout], seed: int) -> Answer:
+    def _answer(self, problem: Problem, hit: Hit, group: Sequence[Rollout], usage: Usage, seed: int) -> Answer:
         read = tuple(rollout.model_copy(update={"answer": self.extract(rollout.text)}) for rollout in group)
         winner = vote([rollout.answer for rollout in read]).answer
         shown = next((rollout for rollout in read if agree(rollout.answer, winner)), read[0])
@@ -64,15 +74,14 @@ class Asker:
             latent_ids=() if hit.latent_id is None else (hit.latent_id,),
             similarity=hit.similarity,
             reason=hit.reason,
-            usage=self._usage(problem, hit, read),
+            usage=usage,
             rollouts=read,
             seed=seed,
         )
 
-    def _usage(self, problem: Problem, hit: Hit, read: Sequence[Rollout]) -> Usage:
-        latent_tokens = 0 if hit.latent_id is None else self.store.latent(hit.latent_id).shape[0]
+    def _usage(self, problem: Problem, latent: "Tensor | None", group: Sequence[Rollout]) -> Usage:
         return Usage(
             prompt_tokens=len(self.model.prompt_ids(problem.question)),
-            latent_tokens=latent_tokens,
-            completion_tokens=sum(len(rollout.token_ids) for rollout in read),
+            latent_tokens=0 if latent is None else len(latent),
+            completion_tokens=sum(len(rollout.token_ids) for rollout in group),
         )

@@ -100,14 +100,14 @@ class TrialConfig(_Config):
 class RetrieveConfig(_Config):
     """When a stored Latent applies to a question."""
 
-    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.5
+    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
     """Cosine similarity of the question's key and the Latent's key from which the Latent is used."""
 
 
 class NeighbourConfig(_Config):
     """Which episodes are learnt from together."""
 
-    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.5
+    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
     """Cosine similarity of two episodes' keys from which they are near."""
     min_parents: Positive = 3
     """Episodes one Latent is learnt from at least."""

@@ -39,7 +39,7 @@ class Neighbourhood:
     """Near episodes, divided into those to learn from and those to be examined on."""
 
     parents: tuple[Episode, ...]
-    """To learn from, the starting episode first."""
+    """To learn from, the most trusted first."""
     witnesses: tuple[Episode, ...]
     """To be examined on; no question stands in both."""
 
@@ -122,11 +122,11 @@ class Consolidator:
         return list(found.values())[1:]
 
     def _divide(self, episode: Episode, near: list[Episode]) -> Neighbourhood:
-        """The most trusted near episodes become parents; the nearest of the rest are kept for the trial."""
+        """The most trusted episodes become parents; the nearest of the rest are kept for the trial."""
         parents = min(self.config.neighbours.max_parents, len(near) + 1 - self.config.trial.min_episodes)
-        trusted = sorted(near, key=lambda other: -_share(other))[: parents - 1]
-        rest = [other for other in near if other not in trusted]
-        return Neighbourhood((episode, *trusted), tuple(rest[: self.config.trial.max_episodes]))
+        trusted = sorted([episode, *near], key=lambda one: -_share(one))[:parents]
+        rest = [one for one in (episode, *near) if one not in trusted]
+        return Neighbourhood(tuple(trusted), tuple(rest[: self.config.trial.max_episodes]))
 
     def _candidate(self, episode: Episode, around: Neighbourhood) -> Outcome:
         seed = attempt_seed(self.config.seed, episode)
@@ -135,8 +135,8 @@ class Consolidator:
         status: OutcomeStatus = "live" if verdict.passed else "refused"
         latent_id = self._store(around.parents, tensor, verdict, seed) if verdict.passed else None
         reason = f"{'Live' if verdict.passed else 'Refused'}: {verdict.reason}"
-        for other in (*around.parents[1:], *around.witnesses):
-            if other.state == "pending":
+        for other in (*around.parents, *around.witnesses):
+            if other.id != episode.id and other.state == "pending":
                 self._settle(other, STATE_AFTER[status], reason)
         return self._outcome(episode, status, reason, latent_id=latent_id, trial=verdict)
 

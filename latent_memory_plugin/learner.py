@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from latent_memory_plugin.consolidate import Consolidator
+from latent_memory_plugin.errors import ContextLengthError
 from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
 from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.worker import Worker
@@ -27,9 +28,23 @@ class Learner:
     """Held while an episode is learnt from; shared by all memories of the namespace."""
     worker: Worker | None = None
     """The background thread, started with its first episode."""
+    starting: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the background thread is started. Not `turn`: recording an episode must not wait for learning."""
+
+    def check(self, problems: Sequence[Problem]) -> None:
+        """Raises ContextLengthError where a question leaves no room to learn from it, before anything is journaled."""
+        config, model = self.consolidator.config, self.consolidator.model
+        room = model.context_tokens - config.distil.latent_tokens - config.sampling.max_new_tokens
+        for problem in problems:
+            if (tokens := len(model.prompt_ids(problem.question))) > room:
+                raise ContextLengthError(
+                    f"The question starting {problem.question[:40]!r} has {tokens} tokens with its template; learning "
+                    f"with {model.name!r} leaves room for {room}. Shorten it or lower max_new_tokens."
+                )
 
     def learn(self, problems: Sequence[Problem], progress: Progress | None) -> list[Outcome]:
-        """The outcome of each problem; those that a live Latent covers cost no sample."""
+        """The outcome of each problem; those that a live Latent covers cost no sample. Raises ContextLengthError."""
+        self.check(problems)
         outcomes: list[Outcome] = []
         for start in range(0, len(problems), EPISODES_AT_ONCE):
             outcomes += self._learn_some(problems[start : start + EPISODES_AT_ONCE], progress)
@@ -58,7 +73,7 @@ class Learner:
 
     def consolidate_later(self, episode: Episode) -> None:
         """Queues a journaled episode for the background thread."""
-        with self.turn:
+        with self.starting:
             if self.worker is None:
                 self.worker = Worker(self._consolidate_one, self._failed)
         self.worker.submit(episode.id)
@@ -82,7 +97,9 @@ class Learner:
                 episodes.append(self.commit(problem, (), key))
                 continue
             reason = f"Covered by {hit.reason}"
-            skipped[index] = Outcome(question=problem.question, status="skipped", reason=reason, latent_id=hit.latent_id)
+            skipped[index] = Outcome(
+                question=problem.question, status="skipped", reason=reason, latent_id=hit.latent_id
+            )
             if progress is not None:
                 progress(skipped[index])
         learnt = iter(self.consolidate(episodes, progress))

@@ -2,6 +2,8 @@
 
     ask:      question → key → Hit → sample → Answer
     learn:    question → Episode → journal → rollouts → Vote → Latent → Trial → store
+
+Nothing flows back: a stage takes records and returns new ones.
 """
 
 import secrets
@@ -18,7 +20,7 @@ from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.errors import ConfigError, InputError
 from latent_memory_plugin.records import Answer, Episode, EpisodeState, Latent, Outcome, Problem, Rollout
-from latent_memory_plugin.shared import Opened, close_shared, default_root, open_shared
+from latent_memory_plugin.shared import Opened, chosen_model, chosen_root, close_shared, open_shared
 
 if TYPE_CHECKING:
     from latent_memory_plugin.learner import Learner, Progress
@@ -45,7 +47,7 @@ class LatentMemory:
     def __init__(
         self,
         root: str | Path | None = None,
-        model: "str | ModelConfig | LanguageModel | None" = None,
+        model: "str | Path | ModelConfig | LanguageModel | None" = None,
         namespace: str = "default",
         config: Config | None = None,
         *,
@@ -58,14 +60,18 @@ class LatentMemory:
             namespace: what is learnt here is found nowhere else.
             config: all settings; `Config.preset("paper")` is another set.
             extract: completion text → answer or None; by default `answers.extract`.
+
+        Raises: `ConfigError`, `InputError` for what can never be opened; the rest at the first use.
         """
         self.config = Config() if config is None else config
         if not isinstance(self.config, Config):
             raise ConfigError(f"config={config!r} is not a Config; pass Config(...) or Config.preset('paper').")
-        self.root = (Path(root).expanduser() if root is not None else default_root()).absolute()
+        if not isinstance(namespace, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"namespace={namespace!r} is not text; pass a name such as 'default'.")
+        self.root = chosen_root(root)
         self.namespace = namespace
         self.extract = answers.extract if extract is None else extract
-        self._model = ModelConfig(name=model) if isinstance(model, str) else model or self.config.model
+        self._model = chosen_model(self.config.model if model is None else model)
         self._enabled = True
         self._lock = threading.RLock()
         self._key: Any = None
@@ -91,12 +97,15 @@ class LatentMemory:
 
         Raises: `InputError`, `ConfigError`, `ContextLengthError` for what cannot be asked; `StoreError` from the disk.
         """
-        if n < 1:
-            raise InputError(f"n={n!r} completions cannot be sampled; ask for at least 1.")
+        if not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"n={n!r} completions cannot be sampled; ask for a whole number from 1.")
+        if seed is not None and not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"seed={seed!r} is not a whole number; pass one, or None for a fresh one.")
         chosen = SamplingConfig(**{**self.config.sampling.model_dump(), **sampling})
         used_seed = secrets.randbelow(LARGEST_SEED) if seed is None else seed
-        asker = Asker(self._opened.model, self._opened.store, self.config.retrieve, self.extract, self._enabled)
-        found = asker.ask(_problems(question), n, chosen, used_seed)
+        problems, opened = _problems(question), self._opened
+        asker = Asker(opened.model, opened.store, self.config.retrieve, self.extract, self._enabled)
+        found = asker.ask(problems, n, chosen, used_seed)
         return found[0] if isinstance(question, str) else found
 
     def on(self) -> None:
@@ -116,10 +125,13 @@ class LatentMemory:
     def learn(self, question: str | Sequence[str], progress: "Progress | None" = None) -> Outcome | list[Outcome]:
         """Spends compute on a question, or on each of a list: samples, votes, distils, tries and stores.
 
-        A question that a live Latent covers is skipped and costs no sample. Interrupted at any moment, the store is whole
-        and `consolidate()` goes on. `progress` is called with each outcome.
+        A question that a live Latent covers is skipped and costs no sample. Interrupted at any moment, the store is
+        whole and `consolidate()` goes on. `progress` is called with each outcome.
+
+        Raises: `InputError`, `ContextLengthError` where one question cannot be used; then nothing is journaled.
         """
-        outcomes = self._learner.learn(_problems(question), progress)
+        problems = _problems(question)
+        outcomes = self._learner.learn(problems, progress)
         return outcomes[0] if isinstance(question, str) else outcomes
 
     def observe(
@@ -136,12 +148,15 @@ class LatentMemory:
             answer: its final answer; it joins the vote.
             rollouts: completions of the model on the question; with fewer than two, the model samples its own.
             when: `now`, in the `background`, or `manual`: at the next `consolidate()`.
+
+        Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
         if when not in WAITING:
             raise InputError(f"when={when!r} is unknown; choose one of {', '.join(map(repr, WAITING))}.")
-        [problem] = _problems(question)
+        problem, seen = Problem(question=question), self._seen(answer, rollouts)
         learner = self._learner
-        episode = learner.commit(problem, self._seen(answer, rollouts), learner.keys([problem])[0])
+        learner.check([problem])
+        episode = learner.commit(problem, seen, learner.keys([problem])[0])
         if when == "now":
             return learner.consolidate([episode], None)[0]
         if when == "background":
@@ -221,9 +236,11 @@ class LatentMemory:
         """The rollouts an agent hands over; its bare answer votes but is not to be imitated."""
         if isinstance(rollouts, str):
             raise InputError(f"rollouts={rollouts!r:.60} is one string; pass a list of completions.")
-        seen = tuple(Rollout(text=one) if isinstance(one, str) else one for one in rollouts or ())
+        seen = tuple(one if isinstance(one, Rollout) else Rollout(text=one) for one in rollouts or ())
         if answer is None:
             return seen
+        if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
         return (*seen, Rollout(text=answer, answer=self.extract(answer) or answer.strip() or None, finished=False))
 
 

@@ -160,13 +160,13 @@ class Latent(Frozen):
     encoder: str
     """Name of the method that made the key."""
     problem_hash: str
-    """SHA-256 of the question whose episode started the learning."""
+    """SHA-256 of the first parent's question, where learning started from."""
     vote: Vote
-    """The vote of that episode."""
+    """The vote of that parent."""
     trial: Trial
     """The examination that let it live."""
     parents: tuple[str, ...]
-    """Ids of the episodes it was learnt from, the starting one first."""
+    """Ids of the episodes it was learnt from, the most trusted first."""
     objective: str
     """Name of the distillation objective."""
     seed: int

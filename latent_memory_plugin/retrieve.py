@@ -1,19 +1,23 @@
 """Retrieval: a key → the Latent to use, or why there is none."""
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from latent_memory_plugin.config import RetrieveConfig
 from latent_memory_plugin.records import Hit
 from latent_memory_plugin.seams import Store
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def retrieve(store: Store, key: np.ndarray, config: RetrieveConfig) -> Hit:
-    """The Latent whose key is nearest to `key` (D,), where it is near enough. The store holds one namespace and one model."""
+
+def retrieve(store: Store, key: "np.ndarray", config: RetrieveConfig) -> Hit:
+    """The Latent whose key is nearest to `key` (D,), where it is near enough; the store is one model's namespace."""
     nearest = store.nearest(key, limit=1)
     if not nearest:
         return Hit(latent_id=None, similarity=None, reason="No Latent is stored yet.")
     latent_id, similarity = nearest[0]
     if similarity < config.threshold:
-        reason = f"The nearest Latent has a similarity of {similarity:.2f}, below the threshold of {config.threshold:.2f}."
+        reason = f"The nearest Latent's similarity is {similarity:.2f}, below the threshold of {config.threshold:.2f}."
         return Hit(latent_id=None, similarity=similarity, reason=reason)
-    return Hit(latent_id=latent_id, similarity=similarity, reason=f"Latent {latent_id} with a similarity of {similarity:.2f}.")
+    reason = f"Latent {latent_id} with a similarity of {similarity:.2f}."
+    return Hit(latent_id=latent_id, similarity=similarity, reason=reason)

@@ -33,6 +33,11 @@ class Model(Protocol):
         ...
 
     @property
+    def context_tokens(self) -> int:
+        """Tokens that prompt, Latent and completion may have together."""
+        ...
+
+    @property
     def encoder(self) -> str:
         """Name of the method that makes keys."""
         ...

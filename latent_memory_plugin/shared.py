@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latent_memory_plugin.config import ModelConfig
-from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from latent_memory_plugin.model import LanguageModel
@@ -66,6 +66,27 @@ def default_root() -> Path:
     return Path(os.environ.get(ROOT_VARIABLE) or user_data_path("latent-memory"))
 
 
+def chosen_root(root: str | Path | None) -> Path:
+    """The folder a caller named, else the default one, absolute. Raises `InputError`."""
+    if root is None:
+        return default_root().absolute()
+    if not isinstance(root, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"root={root!r} is not a path; pass the folder of the store.")
+    return Path(root).expanduser().absolute()
+
+
+def chosen_model(model: "str | Path | ModelConfig | LanguageModel") -> "ModelConfig | LanguageModel":
+    """What to load, or the loaded model; whether a name exists is known when it is loaded. Raises `ConfigError`."""
+    if isinstance(model, str | os.PathLike):
+        return ModelConfig(name=os.fspath(model))
+    if not isinstance(model, ModelConfig) and not hasattr(model, "log_probabilities"):
+        raise ConfigError(
+            f"model={model!r:.80} is no path, hub id, ModelConfig or LanguageModel; a transformers model becomes one "
+            "by LanguageModel.wrap(model, tokenizer)."
+        )
+    return model
+
+
 def open_shared(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> "tuple[Hashable, Opened]":
     """The shared model and store, with the key to give them back by."""
     name = model if isinstance(model, ModelConfig) else id(model)
@@ -82,10 +103,10 @@ def _open(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> O
     from latent_memory_plugin.store import Store
 
     if not isinstance(model, ModelConfig):
-        return Opened(model, Store.open(root, namespace, (model.name, model.fingerprint)), None)
+        return Opened(model, Store.open(root, namespace, (model.name, model.fingerprint), model.encoder), None)
     loaded = _models.take(model, lambda: _load(model))
     try:
-        return Opened(loaded, Store.open(root, namespace, (loaded.name, loaded.fingerprint)), model)
+        return Opened(loaded, Store.open(root, namespace, (loaded.name, loaded.fingerprint), loaded.encoder), model)
     except BaseException:
         _models.give_back(model)
         raise

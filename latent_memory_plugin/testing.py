@@ -1,6 +1,8 @@
 """Fakes behind the two seams, for tests of this library, of the adapters and of users: no download, no disk.
 
-    memory = fake_memory({"sum: 1+1": ("2", "3")})     # a model that answers "2" or "3", evenly
+    model = FakeModel({"sum: 1+1": ("2", "3")})     # answers "2" or "3", evenly
+
+`FakeModel` stands for `model.LanguageModel`, `InMemoryStore` for `store.Store`.
 """
 
 import random
@@ -43,6 +45,8 @@ class FakeModel:
     """H."""
     encoder: str = "fake-topic-v1"
     """Name of the key method."""
+    context_tokens: int = 10_000
+    """Tokens that prompt, Latent and completion may have together; only what learning accepts depends on it."""
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """One token per word."""

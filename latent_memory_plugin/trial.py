@@ -1,17 +1,20 @@
 """The trial: does a candidate Latent help on episodes it has not learnt from?
 
-No label is used: an answer counts where it agrees with the vote of its episode, and an episode counts by its vote's share.
+No label is used: an answer counts where it agrees with the vote of its episode, and an episode counts by its vote's
+share.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from latent_memory_plugin.config import SamplingConfig, TrialConfig
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Episode, Rollout, Trial, Vote
 from latent_memory_plugin.seams import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class Court:
     """The same seed samples the same answers."""
 
 
-def trial(court: Court, candidate: Tensor, episodes: Sequence[Episode]) -> Trial:
+def trial(court: Court, candidate: "Tensor", episodes: Sequence[Episode]) -> Trial:
     """Examines a candidate (P, H) on episodes with votes, none of which it learnt from.
 
-    The agreement before is the votes' own shares, which the plain model's rollouts made. Raises `InputError` where an episode
-    has no vote with an answer.
+    The agreement before is the votes' own shares, which the plain model's rollouts made. Raises `InputError` where an
+    episode has no vote with an answer.
     """
     votes = [_vote(episode) for episode in episodes]
     questions = [episode.question for episode in episodes]
-    groups = court.model.sample(questions, [candidate] * len(questions), court.config.answers, court.sampling, court.seed)
+    groups = court.model.sample(
+        questions, [candidate] * len(questions), court.config.answers, court.sampling, court.seed
+    )
     after = [_agreement(court, vote, group) for vote, group in zip(votes, groups, strict=True)]
     shares = [vote.share for vote in votes]
     before, now = _weighted(shares, shares), _weighted(after, shares)

@@ -17,13 +17,16 @@ class Worker:
         self._work = work
         self._failed = failed
         self._queue: queue.Queue[str | None] = queue.Queue()
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="latent-memory-worker", daemon=True)
         self._thread.start()
 
     def submit(self, episode_id: str) -> None:
-        """Queues an episode that is already in the journal."""
-        self._queue.put(episode_id)
+        """Queues an episode that is already in the journal; after `close` it just stays pending there."""
+        with self._lock:
+            if not self._stopping:
+                self._queue.put(episode_id)
 
     def drain(self) -> None:
         """Waits until everything submitted so far is done."""
@@ -31,20 +34,29 @@ class Worker:
 
     def close(self) -> None:
         """Lets the episode under way finish and leaves the rest pending in the journal."""
-        self._stopping.set()
-        self._queue.put(STOP)
+        with self._lock:
+            self._stopping = True
+            self._queue.put(STOP)
         self._thread.join()
 
     def _run(self) -> None:
         while (episode_id := self._queue.get()) is not STOP:
-            if not self._stopping.is_set():
-                self._learn(episode_id)
-            self._queue.task_done()
+            try:
+                if not self._stopping:
+                    self._learn(episode_id)
+            finally:
+                self._queue.task_done()
         self._queue.task_done()
 
     def _learn(self, episode_id: str) -> None:
         try:
             self._work(episode_id)
-        except Exception as exc:  # one bad episode must not end the thread; what happened is journaled
+        except Exception as exc:  # noqa: BLE001  one bad episode must not end the thread; what happened is journaled
             log.warning("Learning from episode %s failed: %s", episode_id, exc)
-            self._failed(episode_id, exc)
+            self._record(episode_id, exc)
+
+    def _record(self, episode_id: str, error: Exception) -> None:
+        try:
+            self._failed(episode_id, error)
+        except Exception:  # a full disk fails the journal too: the episode stays pending and the thread goes on
+            log.exception("The failure of episode %s could not be journaled; it stays pending.", episode_id)

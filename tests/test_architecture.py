@@ -42,11 +42,11 @@ ROOMS = {
     "config": Room("errors frozen", "pydantic"),
     "answers": Room("", "math_verify latex2sympy2_extended sympy"),
     "vote": Room("errors records answers"),
-    "seams": Room("records config", "torch numpy"),
+    "seams": Room("records config"),
     "model": Room(f"{RECORDS} forms", "torch transformers tokenizers huggingface_hub jinja2 numpy"),
     "distil": Room(RECORDS, "torch"),
     "forms": Room(RECORDS, "torch"),
-    "trial": Room(f"{RECORDS} answers"),
+    "trial": Room(RECORDS),
     "retrieve": Room(RECORDS),
     "store": Room(RECORDS, "chromadb safetensors filelock numpy pydantic"),
     "consolidate": Room(STAGES, "torch numpy"),
@@ -58,7 +58,7 @@ ROOMS = {
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
     "bench": Room(f"{RECORDS} answers vote model memory sandbox", "matplotlib numpy"),
     "cli": Room(f"{RECORDS} store shared memory sandbox bench", "typer rich click"),
-    "testing": Room(f"{RECORDS} answers", "torch numpy"),
+    "testing": Room(RECORDS, "torch numpy"),
 }
 ALWAYS = {"__init__", "typing_extensions"}
 FRAMEWORKS = {"langchain", "langchain_core", "langgraph", "llama_index"}

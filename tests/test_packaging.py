@@ -25,7 +25,9 @@ MAX_WHEEL_BYTES = 20_000_000
 
 
 def run(*command: str, cwd: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    # `make test ARGS=...` hands its own variables to the tests; a make started here must not take them up.
+    ours = ("MAKE", "MFLAGS", "ARGS", "SEED", "PYTHON", "TORCH_INDEX")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=120)
 
 

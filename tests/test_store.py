@@ -1,62 +1,18 @@
-"""What one store keeps and finds: the journal, the Latent files, the index, the lock within one process."""
+"""What one store keeps and finds: the journal, the Latent files, the index."""
 
-import logging
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, tensor
 
 from latent_memory_plugin import errors
-from latent_memory_plugin.records import Episode, Latent, Problem, Rollout, Trial, Vote
+from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.index import Chroma, Index
 from latent_memory_plugin.store.journal import Journal
-
-MODEL = ("tiny", "f" * 64)
-ENCODER = "mean of last layer"
-VOTE = Vote(answer="12", share=0.75, entropy=0.56, counts=(("12", 3), (None, 1)))
-TRIAL = Trial(
-    episode_ids=("a", "b", "c"), agreement_before=0.4, agreement_after=0.8, answers=24, passed=True, reason="0.4 → 0.8"
-)
-
-
-def latent(**changes: Any) -> Latent:
-    fields: dict[str, Any] = {
-        "namespace": "default",
-        "shape": (3, 4),
-        "model": MODEL[0],
-        "fingerprint": MODEL[1],
-        "encoder": ENCODER,
-        "problem_hash": "0" * 64,
-        "vote": VOTE,
-        "trial": TRIAL,
-        "parents": ("a",),
-        "objective": "imitate",
-        "seed": 7,
-        "version": "0.1.0",
-    }
-    return Latent(**(fields | changes))
-
-
-def episode(question: str = "How many posts does a fence of 10 m need?", **changes: Any) -> Episode:
-    return Episode(problem=Problem(question=question), **changes)
-
-
-def key(angle: float = 0.0, size: int = 8) -> np.ndarray:
-    """A unit vector (D,) at this angle, in radians, from the first axis."""
-    vector = np.zeros(size, np.float32)
-    vector[0], vector[1] = np.cos(angle), np.sin(angle)
-    return vector
-
-
-def tensor(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)
 
 
 @pytest.fixture
@@ -66,12 +22,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_an_episode_comes_back_as_it_was_committed_and_updated(store: Store) -> None:
-    rollouts = (Rollout(text='so \\boxed{12} "é\0"', answer="12", token_ids=(5, 0, 9)), Rollout(text="", finished=False))
+    rollouts = (
+        Rollout(text='so \\boxed{12} "é\0"', answer="12", token_ids=(5, 0, 9)),
+        Rollout(text="", finished=False),
+    )
     pending = episode(rollouts=rollouts, created=12.5)
     store.commit(pending, key(0.3))
     assert store.episode(pending.id) == pending
     np.testing.assert_array_equal(store.episode_key(pending.id), key(0.3))
-    learnt = pending.model_copy(update={"state": "learnt", "reason": "passed\0 é", "vote": VOTE, "rollouts": rollouts[:1]})
+    learnt = pending.model_copy(
+        update={"state": "learnt", "reason": "passed\0 é", "vote": VOTE, "rollouts": rollouts[:1]}
+    )
     store.update(learnt)
     assert store.episode(pending.id) == learnt
     assert list(store.episodes("learnt")) == [learnt]
@@ -110,7 +71,9 @@ def test_neighbours_come_best_first_with_their_cosine_similarity(store: Store) -
     found = store.near_episodes(key(), 3)
     assert [item.question for item, _ in found] == ["question 0.1", "question 0.4", "question 1.0"]
     assert [similarity for _, similarity in found] == pytest.approx(np.cos([0.1, 0.4, 1.0]), abs=1e-5)
-    assert all(type(similarity) is float and -1 <= similarity <= 1 for _, similarity in store.near_episodes(key(0.1), 9))
+    assert all(
+        type(similarity) is float and -1 <= similarity <= 1 for _, similarity in store.near_episodes(key(0.1), 9)
+    )
     assert len(store.near_episodes(key(), 1000)) == 4
 
 
@@ -150,7 +113,7 @@ def test_unknown_and_hostile_ids_are_not_found(store: Store) -> None:
         store.update(episode())
 
 
-def test_an_id_is_taken_once(store: Store) -> None:
+def test_an_id_is_taken_once_and_not_empty(store: Store) -> None:
     first, one = episode(), latent()
     store.commit(first, key())
     store.put(one, tensor(), key())
@@ -158,13 +121,14 @@ def test_an_id_is_taken_once(store: Store) -> None:
         store.commit(first, key())
     with pytest.raises(errors.InputError, match=one.id):
         store.put(one, tensor(1), key(1.0))
+    with pytest.raises(errors.InputError, match="empty id"):
+        store.commit(episode(id=""), key())
     np.testing.assert_array_equal(store.tensor(one.id), tensor())
 
 
 @pytest.mark.parametrize(
     "bad", [np.full(8, np.nan), np.full(8, np.inf), np.zeros((2, 8)), np.zeros(0), np.ones(5), np.full(8, 1e300)]
 )
-@pytest.mark.filterwarnings("ignore:overflow")
 def test_a_key_that_is_not_finite_flat_and_of_the_usual_size_is_refused_before_anything_is_written(
     store: Store, bad: np.ndarray
 ) -> None:
@@ -206,26 +170,9 @@ def test_keys_of_another_encoder_are_kept_apart(store: Store) -> None:
     assert len(store.near_episodes(key(), 9)) == 1
 
 
-def test_stores_of_one_process_share_the_root_until_the_last_one_closes(tmp_path: Path) -> None:
-    first = Store.open(tmp_path, "first", MODEL, ENCODER)
-    second = Store.open(tmp_path / ".." / tmp_path.name, "second", MODEL, ENCODER)
-    again = Store.open(tmp_path, "first", MODEL, ENCODER)
-    first.commit(one := episode(), key())
-    first.close()
-    first.close()
-    assert again.near_episodes(key(), 1)[0][0] == one
-    assert second.near_episodes(key(), 1) == []
-    again.close()
-    assert (tmp_path / "owner.json").exists()
-    second.close()
-    assert not (tmp_path / "owner.json").exists()
-    with pytest.raises(errors.StoreError, match="closed"):
-        first.episode(one.id)
-
-
 def test_episodes_can_be_updated_while_they_are_listed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite", "default")
-    for number in range(250):
+    for number in range(120):
         journal.add(episode(f"question {number}", created=-float(number)), ENCODER, key())
     journal.close()
     (tmp_path / "default").mkdir()
@@ -235,8 +182,8 @@ def test_episodes_can_be_updated_while_they_are_listed(tmp_path: Path) -> None:
         for pending in store.episodes("pending"):
             seen.append(pending.question)
             store.update(pending.model_copy(update={"state": "refused"}))
-        assert seen == [f"question {number}" for number in range(250)]
-        assert sum(1 for _ in store.episodes("refused")) == 250
+        assert seen == [f"question {number}" for number in range(120)]
+        assert sum(1 for _ in store.episodes("refused")) == 120
 
 
 def test_threads_lose_nothing(store: Store) -> None:
@@ -249,7 +196,7 @@ def test_threads_lose_nothing(store: Store) -> None:
                 store.put(latent(), tensor(), key(0.1 * number + step))
                 assert store.nearest(key(), 3)
                 assert list(store.episodes()) and list(store.latents())
-        except BaseException as exc:
+        except Exception as exc:  # noqa: BLE001 - a thread hands over whatever stopped it
             failures.append(exc)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -259,66 +206,6 @@ def test_threads_lose_nothing(store: Store) -> None:
         thread.join()
     assert failures == []
     assert len(list(store.episodes())) == len(list(store.latents())) == len(store.nearest(key(), 99)) == 20
-
-
-def test_importing_and_listing_start_neither_chroma_nor_torch(tmp_path: Path) -> None:
-    program = (
-        "import sys, pathlib; from latent_memory_plugin.store import Store\n"
-        "with Store.open(pathlib.Path(sys.argv[1]), 'default') as store: print(list(store.latents()), store.problems)\n"
-        "assert not {'chromadb', 'torch'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "[] {}\n"), done.stderr
-
-
-def test_a_store_open_for_listing_takes_no_keys_but_removes(store: Store) -> None:
-    one, other = latent(), latent()
-    store.put(one, tensor(), key())
-    store.put(other, tensor(), key(0.5))
-    with Store.open(store.root, "default") as listing:
-        for use in (lambda: listing.nearest(key()), lambda: listing.commit(episode(), key())):
-            with pytest.raises(errors.InputError, match="listing"):
-                use()
-        listing.remove(one.id)
-    assert [found for found, _ in store.nearest(key(), 1)] == [other.id]
-    with pytest.raises(errors.InputError, match="belong together"):
-        Store.open(store.root, "default", MODEL)
-
-
-class Keys(dict[str, np.ndarray]):
-    """A truth made of nothing but keys."""
-
-    def ids(self, encoder: str) -> set[str]:
-        return set(self)
-
-    def keys(self, item_ids: Any = None, encoder: str = "") -> Iterator[Any]:  # type: ignore[override]
-        return ((item_id, self[item_id]) for item_id in item_ids)
-
-    def holds(self, item_id: str) -> bool:
-        return item_id in self
-
-
-def test_the_index_finds_what_an_exact_search_finds_where_similar_keys_follow_one_another(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    keys = np.repeat(rng.normal(size=(24, 64)), 100, axis=0) + 0.03 * rng.normal(size=(2400, 64))
-    keys = (keys / np.linalg.norm(keys, axis=1, keepdims=True)).astype(np.float32)  # (B, D)
-    chroma = Chroma(tmp_path / "chroma")
-    index = Index(chroma, "default.episodes.0", Keys({f"{row:04d}": keys[row] for row in range(2400)}), ENCODER)
-    for row in range(0, 2400, 24):
-        best = np.sort(keys @ keys[row])[::-1][:5]
-        assert [similarity for _, similarity in index.nearest(keys[row], 5)] == pytest.approx(best, abs=1e-4)
-    chroma.close()
-
-
-def test_a_key_of_another_size_in_the_truth_does_not_stop_the_index(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    chroma = Chroma(tmp_path / "chroma")
-    with caplog.at_level(logging.WARNING):
-        index = Index(chroma, "default.episodes.0", Keys({"a": key(), "b": key(size=3), "c": key(1.0)}), ENCODER)
-    assert [item_id for item_id, _ in index.nearest(key(), 9)] == ["a", "c"]
-    assert "1 keys of another size" in caplog.text
-    chroma.close()
 
 
 def test_an_acknowledged_episode_is_synchronised_to_disk(store: Store) -> None:

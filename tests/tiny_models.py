@@ -33,13 +33,13 @@ CONTEXT_TOKENS = 256
 ARCHITECTURES = ("llama", "qwen3", "gpt2", "mistral")
 
 
-def tiny_tokenizer(template: str | None = TEMPLATE, bos: bool = False) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of 320 tokens; with `bos`, one that puts <s> before plain text."""
+def tiny_tokenizer(template: str | None = TEMPLATE, bos: bool = False, pieces: int = 320) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `pieces` tokens; with `bos`, one that puts <s> before plain text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=pieces,
         special_tokens=SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -67,7 +67,7 @@ def tiny_model(architecture: str = "llama", seed: int = 0, dtype: torch.dtype = 
         "bos_token_id": None,
         "eos_token_id": 2,
     }
-    sizes = {
+    sizes: dict[str, Any] = {
         **shared,
         "hidden_size": 32,
         "intermediate_size": 48,
@@ -79,7 +79,7 @@ def tiny_model(architecture: str = "llama", seed: int = 0, dtype: torch.dtype = 
     }
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    model: PreTrainedModel
+    model: Any
     if architecture == "llama":
         model = LlamaForCausalLM(LlamaConfig(**sizes))
     elif architecture == "qwen3":

@@ -3,9 +3,9 @@ r"""Text → answer, and "are these two answers equal?"
 `extract` looks, in this order, and takes the last one of the first kind it finds:
 
 1. `\boxed{...}` or `\fbox{...}` with nested braces (an empty or unclosed box does not count),
-2. `#### x` at the start of a line,
+2. `#### x` at the start of a line or after a sentence,
 3. "the answer is x", "Answer: x" and their kin,
-4. the last number of the text.
+4. the last number of the text, with the formula around it where it stands between math delimiters.
 
 `equal` reads both texts the same way and compares what they mean. The rules, in order of strength:
 
@@ -14,7 +14,7 @@ r"""Text → answer, and "are these two answers equal?"
 - A unit, currency, base or label (`x =`) on one side only is ignored; on both sides it must agree.
 - 50% equals 0.5 and equals 50, though 0.5 does not equal 50.
 - `(1,2)`, `[0,1)` and their kin keep their order and their brackets; `\{1,2\}` and a bare `1,2` are sets.
-- Words are compared without case and dots, never as products of letters.
+- Letters are compared without case, words never as products of letters.
 - Everything else is computed to hundreds of digits at a few points (see `evaluation`): equal there is equal.
 
 What cannot be read within bounds of size and time is compared as text: a missed merge costs less than a false one.

@@ -21,26 +21,30 @@ CPU_SECONDS = 4.0
 answers do not depend on what else the machine does."""
 SECONDS = 60.0
 """Wall time after which they are ended in any case."""
+THREAD_NAME = "latent-memory-answers"
+"""Name of the thread that computes."""
 RELATIONS = "=<>≤≥≠"
 """One of these makes a text a relation."""
 
 _MAX_DEPTH = 6
 _MAX_BARS = 4
 _MARGIN_BITS = 64
+# No capital Greek letters: the parser reads all letters without case.
 _COMMANDS = re.compile(
     "frac|sqrt|pi|cdot|times|div|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|ln|log|exp|begin|end|"
     "alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|phi|rho|sigma|tau|omega|psi|xi|eta|zeta|kappa|"
-    "Delta|Sigma|Omega|Gamma|Theta|Phi|lfloor|rfloor|lceil|rceil"
+    "lfloor|rfloor|lceil|rceil"
 )
 _FUNCTIONS = re.compile(r"(?<![A-Za-z])(?:sqrt|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])")
 _ALLOWED = re.compile(rf"[0-9A-Za-z+\-*/^_()\[\]{{}}|.! \\&{RELATIONS}]+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _MATRIX = re.compile(r"\\(?:begin|end)\s*\{\s*[pb]?matrix\s*\}")
-_WORDS = re.compile(r"[A-Za-z]{3}|^[^A-Za-z]*[A-Za-z]{2}[^A-Za-z]*$|[0-9]{100}|[0-9] +[0-9]")
-_PLACEHOLDER = "·"
+# Words, long literals, what the parser misreads (2 3 as a mixed number, 52_8 as 52) and writers mean two ways (1/2x).
+_MISLEADING = re.compile(
+    r"[A-Za-z]{3}|^[^A-Za-z]*[A-Za-z]{2}[^A-Za-z]*$|[0-9]{100}|"
+    r"(?<![_0-9])[0-9]+ +[0-9]|(?<![A-Za-z·])_|/ *[0-9]+ *[A-Za-z(·]"
+)
 _MIRRORED = {">": "<", "≥": "≤"}
-
-
 _lock = Lock()
 
 
@@ -58,12 +62,12 @@ def equal(a: str, b: str) -> bool:
 
 def readable(text: str) -> bool:
     """Whether a text may go to the parser: short, shallow, of known commands, and no words."""
-    bare = _COMMAND.sub(_PLACEHOLDER, _FUNCTIONS.sub(_PLACEHOLDER, _MATRIX.sub(_PLACEHOLDER, text)))
+    bare = _COMMAND.sub("·", _FUNCTIONS.sub("·", _MATRIX.sub("&", text)))
     return (
         len(text) <= MAX_CHARACTERS
         and _ALLOWED.fullmatch(text) is not None
         and all(map(_COMMANDS.fullmatch, _COMMAND.findall(text)))
-        and _WORDS.search(bare) is None
+        and _MISLEADING.search(bare) is None
         and _depth(text) <= _MAX_DEPTH
         and text.count("|") <= _MAX_BARS
         and sum(map(text.count, RELATIONS)) <= 1
@@ -95,38 +99,48 @@ def _meaning(text: str) -> Meaning | None:
 
 def _in_time(relation: str, *sides: str) -> Meaning | None:
     """What `evaluate` makes of it, or None where it fails or takes too long."""
-    results: list[Meaning] = []
-
-    def run() -> None:
-        try:
-            results.append(evaluate(relation, *sides))
-        except Exception:  # noqa: BLE001 - parser and SymPy raise anything on odd input; no result records it
-            results.clear()
-
     with _lock:
         load_libraries()
-        thread = Thread(target=run, name="latent-memory-answers", daemon=True)
-        thread.start()
+        computation = _Computation(relation, sides)
+        computation.start()
         try:
-            _wait(thread)
+            computation.wait()
         finally:
-            _end(thread)
-    return results[0] if results else None
+            computation.end()
+    return computation.result
 
 
-def _wait(thread: Thread) -> None:
-    cpu_end, end = time.process_time() + CPU_SECONDS, time.monotonic() + SECONDS
-    while thread.is_alive() and time.process_time() < cpu_end and time.monotonic() < end:
-        thread.join(0.05)
+class _Computation(Thread):
+    """One evaluation in a thread that can be ended from outside."""
 
+    def __init__(self, relation: str, sides: tuple[str, ...]) -> None:
+        super().__init__(name=THREAD_NAME, daemon=True)
+        self.result: Meaning | None = None
+        self._arguments = (relation, *sides)
+        self._gate, self._done = Lock(), False
 
-def _end(thread: Thread) -> None:
-    for _ in range(20):
-        if not thread.is_alive() or thread.ident is None:
-            return
-        # CPython's way to end a thread from outside, between two bytecodes; SystemExit ends it in silence.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-        thread.join(0.1)
+    def run(self) -> None:
+        try:
+            self.result = evaluate(*self._arguments)
+        except (Exception, SystemExit):  # noqa: BLE001 - parser and SymPy raise anything on odd input; None records it
+            self.result = None
+        with self._gate:
+            self._done = True
+
+    def wait(self) -> None:
+        cpu_end, end = time.process_time() + CPU_SECONDS, time.monotonic() + SECONDS
+        while self.is_alive() and time.process_time() < cpu_end and time.monotonic() < end:
+            self.join(0.05)
+
+    def end(self) -> None:
+        for _ in range(20):
+            # Behind the gate the thread cannot end meanwhile, so its number cannot have passed to another.
+            with self._gate:
+                if self._done or self.ident is None:
+                    break
+                # CPython's way to end a thread from outside, between two bytecodes.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(SystemExit))
+            self.join(0.1)
 
 
 def _close(a: Sample, b: Sample) -> bool:

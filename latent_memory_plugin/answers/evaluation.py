@@ -25,9 +25,12 @@ _POINTS = 3
 _SYMBOL_BITS, _FUNCTION_BITS = 16, 16
 _LARGEST_FACTORIAL = 120
 _DECIMAL = re.compile(r"([0-9]*)\.([0-9]+)|([0-9]+)\.(?![0-9])")
-_COEFFICIENT = re.compile(r"(?<![_^0-9.])([0-9]+)\s*(?=\()")
+_SIDE_BY_SIDE = re.compile(
+    r"(\\[A-Za-z]+\s*[\^_]\s*\{[^{}]*\}\s*(?:\(|[0-9]|\\frac)?)|(?<=[)}])\s*(?=[(0-9]|\\frac)|(?<![_^0-9.])([0-9]+)\s*(?=\()"
+)
+_WHOLE_AND_FRACTION = re.compile(r"([0-9]+)\s*\\frac\s*\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}")
 _BARE_FUNCTION = re.compile(r"(?<![A-Za-z\\])(arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi)(?![A-Za-z])")
-_POWER_IN_BRACKETS = re.compile(r"\^\s*\(([^()]*)\)")
+_BARE_POWER = re.compile(r"\^\s*(?:\(([^()]*)\)|(-\s*(?:[0-9]+|[A-Za-z])))")
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,20 @@ def evaluate(relation: str, *sides: str) -> Meaning:
 
 
 def _latex(text: str) -> str:
+    """The text as the parser reads it rightly: decimals as fractions, which are exact, and products written out.
+
+    The parser takes any whole number beside a positive rational for a mixed number: 2(3) would be 5.
+    """
     text = _BARE_FUNCTION.sub(r"\\\1 ", text.replace("**", "^"))
-    text = _POWER_IN_BRACKETS.sub(r"^{\1}", text)
-    # Decimals become fractions, which are exact; a number before a bracket would be read as a mixed number.
+    text = _BARE_POWER.sub(lambda match: f"^{{{match[1] or match[2] or ''}}}", text)
     text = _DECIMAL.sub(lambda match: _ratio(match[1] or match[3] or "", match[2] or ""), text)
-    return _COEFFICIENT.sub(r"\1 \\cdot ", text)
+    text = _WHOLE_AND_FRACTION.sub(_mixed_or_product, text)
+    return text if r"\begin" in text else _SIDE_BY_SIDE.sub(lambda match: match[1] or rf"{match[2] or ''} \cdot ", text)
+
+
+def _mixed_or_product(match: re.Match[str]) -> str:
+    whole, top, bottom = map(int, match.groups())
+    return f"({whole * bottom + top}/{bottom})" if top < bottom else rf"{whole} \cdot \frac{{{top}}}{{{bottom}}}"
 
 
 def _ratio(whole: str, decimals: str) -> str:
@@ -95,8 +107,8 @@ def _ratio(whole: str, decimals: str) -> str:
 def _parse(text: str) -> Any:
     sympy, parser, settings = load_libraries()
     (tree,) = parser.parse(f"${text}$", [settings], fallback_mode="no_fallback", parsing_timeout=None)
-    if not isinstance(tree, (sympy.Expr, sympy.MatrixBase)):
-        raise TypeError(f"{type(tree)} is neither an expression nor a matrix")
+    if not isinstance(tree, (sympy.Expr, sympy.MatrixBase)) or isinstance(tree, sympy.MatrixExpr):
+        raise TypeError(f"{type(tree)} is neither a scalar expression nor a plain matrix")
     return tree
 
 

@@ -11,7 +11,7 @@ _MAX_UNIT_WORDS = 3
 
 _BRACES = re.compile(r"\\(?P<box>boxed|fbox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\]+)")
-_HASHES = re.compile(r"^[ \t>*]*#### *([^\n]+)", re.MULTILINE)
+_HASHES = re.compile(r"(?:^[ \t>*]*|(?<=[.!?)]) +)#### *([^\n]+)", re.MULTILINE)
 _STATED = re.compile(
     r"\banswers?\b[*_]*"
     r"(?:\s+(?:to|for|of|in|as|choice|option|here|therefore|thus|then|should|must|would|will)\b[^.:\n]{0,60}?)?"
@@ -22,13 +22,15 @@ _LEAD = re.compile(
     r"[\s*_:]*(?:(?:therefore|thus|then|simply|just|indeed|approximately|about|equal to|given by)\b[\s,:*]*)*",
     re.IGNORECASE,
 )
-_MATH = re.compile(r"\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|\$(?![0-9.,]+\s+[A-Za-z]{2})([^$\n]+?)\$", re.DOTALL)
+_MATH = re.compile(r"\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|\$(?![0-9.,]+\s+[A-Za-z]{2})([^$]+?)\$", re.DOTALL)
+_DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
+_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}|\n\s*\n")
 _CHOICE = re.compile(r"\(?([A-E])\)(?=[\s.:,*]|$)|([A-E])[.:](?=\s|$)")
 _END = re.compile(
     r"\n|[.?](?=[\s*]|$)|,?\s+(?:because|since|which|where|assuming|but|so)\b|,\s+(?!and\b|or\b)[a-z]{2,}|\*\*"
 )
 _NUMBER = (
-    r"(?:(?<![A-Za-z0-9_)\]}])-)?[$€£]?(?:\\frac\{-?[0-9]+\}\{-?[0-9]+\}|"
+    r"(?:(?<![A-Za-z0-9_)\]}])-)?[$€£]?(?:(?:[0-9]+\s*)?\\[dt]?frac\{-?[0-9]+\}\{-?[0-9]+\}|"
     r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:\s?/\s?[0-9]+(?![0-9/]))?|\.[0-9]+)(?:\s?\\?%)?"
 )
 _LAST_NUMBER = re.compile(rf"(?<![A-Za-z0-9_^.\\])(?<!\^\{{){_NUMBER}")
@@ -65,10 +67,10 @@ def _boxed(text: str) -> str | None:
 
 def _after_hashes(text: str) -> str | None:
     """The last `#### x`; a heading with more text below it is none, unless it begins with a number."""
+    end = len(text.rstrip())
     for match in reversed(list(_HASHES.finditer(text))):
         content = _tidy(re.sub(r"^(?:final )?answer\b\s*[:=]?", "", _tidy(match[1]), flags=re.IGNORECASE))
-        is_last = not text[match.end() :].strip()
-        if content and (is_last or re.match(r"[-$€£\\(]*[0-9]|\\", content)):
+        if content and (match.end() >= end or re.match(r"[-$€£\\(]*[0-9]|\\", content)):
             return content
     return None
 
@@ -105,14 +107,30 @@ def _short_quantity(clause: str) -> str:
 
 
 def _last_number(text: str) -> str | None:
-    numbers: list[str] = _LAST_NUMBER.findall(text)
-    return _CURRENCY.sub("", numbers[-1]) if numbers else None
+    """The last number, with the formula around it where it stands in one: `4t` and not 4."""
+    last = None
+    for match in _LAST_NUMBER.finditer(text):
+        last = match
+    if last is None:
+        return None
+    number = _CURRENCY.sub("", last[0])
+    digits = last[0].lstrip("-$€£")
+    middle = last.end() - len(digits)
+    before, after = text[:middle].rpartition("\n\n")[2], text[last.end() :][:_MAX_STATED]
+    for start, end in _DELIMITERS:
+        # An odd number of dollars before it: the number stands inside a pair.
+        opens = before.count("$") % 2 == 1 if start == "$" else start in before
+        if opens and end in after:
+            formula = before.rpartition(start)[2] + digits + after.partition(end)[0]
+            if end not in formula and not _PROSE.search(formula):
+                return _tidy(formula)
+    return number
 
 
 def _tidy(text: str) -> str:
     """Without the white space, emphasis, math delimiters and final dot around it."""
     text = text.strip().strip("*`").strip()
-    for before, after in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+    for before, after in _DELIMITERS:
         inner = text[len(before) : -len(after)]
         if len(text) > len(before + after) and text == before + inner + after and before not in inner:
             text = inner.strip()

@@ -1,6 +1,6 @@
 """The only door to Hugging Face: load a causal language model, sample with a Latent per row, score, make keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -16,21 +16,22 @@ from latent_memory_plugin.model import load, sample, score
 from latent_memory_plugin.model.endings import Endings, end_token_ids
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
-from latent_memory_plugin.model.prompts import Conversation, Prompt, Prompts
+from latent_memory_plugin.model.prompts import Prompts
 from latent_memory_plugin.model.rows import Row
 from latent_memory_plugin.records import Rollout
+from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Conversation", "LanguageModel"]
+__all__ = ["LanguageModel"]
 
 
 class LanguageModel:
     """A frozen causal language model: what it samples, how likely it finds a completion, where a question lies.
 
-    Methods may be called from several threads. Nothing here changes a weight, and torch's own random numbers are neither
-    used nor moved on.
+    Methods may be called from several threads. Nothing here changes a weight, and torch's own random numbers are
+    neither used nor moved on.
     """
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
@@ -40,8 +41,9 @@ class LanguageModel:
         self._tokenizer = tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
         load.check_vocabulary(self._engine, tokenizer, name)
+        load.check_generation_config(model, name)
         self._prompts = Prompts(tokenizer, name)
-        self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2))
+        self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2), pooling="last")
         """Which hidden state becomes a key."""
 
     @classmethod
@@ -51,17 +53,18 @@ class LanguageModel:
 
     @classmethod
     def wrap(cls, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str | None = None) -> Self:
-        """A model and tokenizer that are loaded already; `requires_grad` and train or evaluation mode stay the caller's.
+        """A model and tokenizer that are loaded already; `requires_grad` and train or evaluation mode stay the
+        caller's.
 
         `name` defaults to the path or hub id the model was loaded from. Raises ModelLoadError where it is not usable.
         """
         return cls(model, tokenizer, name or model.name_or_path or str(model.config.model_type))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits: a Latent learnt with
-        one fingerprint is used with no other."""
-        return load.fingerprint(self._engine, self._tokenizer)
+        """SHA-256 over architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits: a Latent learnt
+        with one fingerprint is used with no other."""
+        return self._fingerprint
 
     @property
     def hidden_size(self) -> int:
@@ -111,8 +114,8 @@ class LanguageModel:
         """`n` rollouts for each conversation, each read with its own Latent (P, H) or none; answers are not extracted.
 
         The rollouts of a conversation depend on its prompt, its Latent, `sampling` and `seed`, not on what else is
-        asked (up to rounding in the last digits of the logits). Work is split into batches of `max_batch_tokens` tokens,
-        by default as many as fill 1 GiB of cache or half of a GPU's free memory.
+        asked (up to rounding in the last digits of the logits). Work is split into batches of `max_batch_tokens`
+        tokens, by default as many as fill 1 GiB of cache or half of a GPU's free memory.
 
         Raises InputError for counts and shapes that do not fit, ContextLengthError where prompt, Latent and
         `max_new_tokens` exceed the context, WrongModelError for a Latent of another width.
@@ -132,8 +135,8 @@ class LanguageModel:
         completions: Sequence[Sequence[int]],
         latent: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in every
-        row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
+        """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in
+        every row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
 
         Gradient flows to the Latent and to nothing else. Rows of one conversation share a pass over its prompt.
         Raises InputError, ContextLengthError and WrongModelError as `sample` does.
@@ -141,8 +144,8 @@ class LanguageModel:
         if not conversations or len(conversations) != len(completions) or not all(completions):
             raise InputError(
                 f"{len(conversations)} conversations and {len(completions)} completions with "
-                f"{[len(one) for one in completions]!r:.200} tokens were given; pass one completion of at least one token "
-                "for each conversation."
+                f"{[len(one) for one in completions]!r:.200} tokens were given; pass one completion of at least one "
+                "token for each conversation."
             )
         if latent is not None:
             soft_prompt.check(latent, self.hidden_size, finite=False)
@@ -175,6 +178,10 @@ class LanguageModel:
         return raw_keys(self._engine, prompts, KeyEncoder(layer, pooling))
 
     @cached_property
+    def _fingerprint(self) -> str:
+        return load.fingerprint(self._engine, self._tokenizer)
+
+    @cached_property
     def _centre(self) -> "np.ndarray":
         return self.raw_keys(CENTRE_QUESTIONS, self.key_encoder.layer, self.key_encoder.pooling).mean(0)  # (H,)
 
@@ -194,7 +201,7 @@ class LanguageModel:
         total = row.length + new_tokens
         if total > self.context_tokens:
             raise ContextLengthError(
-                f"{len(row.prompt.ids)} prompt tokens, {row.latent_tokens} Latent tokens and {new_tokens} new tokens are "
-                f"{total}, more than the {self.context_tokens} that {self.name!r} can read; shorten the question or lower "
-                "max_new_tokens."
+                f"{len(row.prompt.ids)} prompt tokens, {row.latent_tokens} Latent tokens and {new_tokens} new tokens "
+                f"are {total}, more than the {self.context_tokens} that {self.name!r} can read; shorten the question "
+                "or lower max_new_tokens."
             )

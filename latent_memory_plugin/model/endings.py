@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CHECK_STEPS = 8
-"""Steps between two looks for stop strings: what is sampled beyond one is cut off, so this changes cost and not results."""
+"""Steps between two looks for stop strings: what is sampled beyond one is cut off, so this changes cost and not
+results."""
 
 
 def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
@@ -42,6 +43,7 @@ class Endings:
         special = set(tokenizer.all_special_tokens)
         as_token = [text for text in stop if text in special]
         self.end_ids = frozenset(end_ids) | set(cast(list[int], tokenizer.convert_tokens_to_ids(as_token)))
+        self._special_ids = frozenset(tokenizer.all_special_ids)
         self.stop = tuple(text for text in stop if text and text not in special)
         # A token is at least one byte of text, special tokens aside.
         self._tail_tokens = CHECK_STEPS + max((len(text.encode()) for text in self.stop), default=0)
@@ -50,14 +52,13 @@ class Endings:
         """The texts of token ids, special tokens left out."""
         if not ids:
             return []
-        return cast(
-            list[str],
-            self._tokenizer.batch_decode(cast(Any, ids), skip_special_tokens=True, clean_up_tokenization_spaces=False),
+        return self._tokenizer.batch_decode(
+            cast(Any, ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
     def stopped(self, tokens: Tensor) -> Tensor:
         """(B,) bool: rows of tokens (B, T) whose last `CHECK_STEPS` tokens complete a stop string."""
-        texts = self.decode(tokens[:, -self._tail_tokens :].tolist())
+        texts = self.decode(cast(list[list[int]], tokens[:, -self._tail_tokens :].tolist()))
         return torch.tensor([self._find(text) >= 0 for text in texts], device=tokens.device)  # (B,)
 
     def rollouts(self, tokens: Sequence[Sequence[int]]) -> list[Rollout]:
@@ -79,7 +80,7 @@ class Endings:
             ids, ended = ids[:count], True
             text = self.decode([ids])[0]
             text = text[: self._find(text)]
-        elif ended and ids[-1] not in self._tokenizer.all_special_ids:
+        elif ended and ids[-1] not in self._special_ids:
             text = self.decode([ids[:-1]])[0]
         return Rollout(text=text, token_ids=tuple(ids), finished=ended)
 

@@ -1,12 +1,12 @@
 """One causal language model of transformers, held still, and the three calls the rest of this package makes of it.
 
-Shape legend of the package: B rows, T tokens, P latent tokens, H hidden size, V vocabulary, L layers. Masks are named for
-what is True or 1: tokens that are there.
+Shape legend of the package: B rows, T tokens, P latent tokens, H hidden size, V vocabulary, L layers. Masks are named
+for what is True or 1: tokens that are there.
 """
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,7 +47,8 @@ class Engine:
         for name in ("inputs_embeds", "past_key_values"):
             if name not in accepted:
                 raise ModelLoadError(
-                    f"{type(model).__name__} takes no {name!r}, which a Latent needs; use a decoder-only model that does."
+                    f"{type(model).__name__} takes no {name!r}, which a Latent needs; use a decoder-only model that "
+                    "does."
                 )
         self._takes_positions = "position_ids" in accepted
         self._slices_logits = "logits_to_keep" in accepted
@@ -90,8 +91,8 @@ class Engine:
         return 2 * self.layers * int(heads) * int(width) * self.embedding.element_size()
 
     def batch_tokens(self) -> int:
-        """Tokens of all rows together that one batch of sampling may hold: as many as fill `CACHE_BYTES` of cache, or half
-        of the memory that is free on a CUDA device."""
+        """Tokens of all rows together that one batch of sampling may hold: as many as fill `CACHE_BYTES` of cache, or
+        half of the memory that is free on a CUDA device."""
         room = CACHE_BYTES
         if self.device.type == "cuda":
             room = max(room, torch.cuda.mem_get_info(self.device)[0] // 2)
@@ -132,7 +133,7 @@ class Engine:
         return output
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
+    def frozen(self) -> Generator[None]:
         """Weights without gradient, dropout off; the caller's flags come back when the last thread leaves.
 
         What counts for a later `backward` is the state during the forward pass: a graph built in here never reaches a

@@ -1,8 +1,8 @@
 """Keys of conversations: the model's own hidden states, so that no second model is needed.
 
-A key is the mean over the question's tokens of one layer's hidden state, minus a fixed centre (the same mean over questions
-about anything and everything), scaled to unit length. Without the centre, all keys of a model point into nearly the same
-direction.
+A key is one layer's hidden state, of the prompt's last token or averaged over the question's tokens, minus a fixed
+centre (the mean of the same over questions about anything and everything), scaled to unit length. Without the centre,
+all keys of a model point into nearly the same direction.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class KeyEncoder(NamedTuple):
 
     layer: int
     """Number of decoder layers below the state, 0 (the embeddings) to L."""
-    pooling: Literal["mean", "last"] = "mean"
+    pooling: Literal["mean", "last"]
     """`mean` over the question's tokens, or the `last` token of the prompt."""
 
     @property
@@ -66,15 +66,19 @@ class KeyEncoder(NamedTuple):
 
 
 def raw_keys(engine: Engine, prompts: Sequence[Prompt], encoder: KeyEncoder) -> "np.ndarray":
-    """(N, H) float32 pooled hidden states, neither centred nor scaled. Raises ConfigError for a layer that is not there."""
+    """(N, H) float32 pooled hidden states, neither centred nor scaled. Raises ConfigError for a layer that is not
+    there."""
     if not 0 <= encoder.layer <= engine.layers:
         raise ConfigError(f"Layer {encoder.layer!r} does not exist; the model has 0 to {engine.layers}.")
-    keys = np.zeros((len(prompts), engine.hidden_size), dtype=np.float32)  # (N, H)
+    found: dict[int, np.ndarray] = {}
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number].ids))
     with engine.frozen(), torch.inference_mode():
         for batch in _batches(order, [len(prompt.ids) for prompt in prompts]):
-            keys[batch] = _pooled(engine, [prompts[number] for number in batch], encoder).cpu().numpy()
-    return keys
+            pooled = _pooled(engine, [prompts[number] for number in batch], encoder)  # (batch, H)
+            found.update(zip(batch, pooled.cpu().numpy(), strict=True))
+    if not found:
+        return np.zeros((0, engine.hidden_size), dtype=np.float32)
+    return np.stack([found[number] for number in range(len(prompts))])  # (N, H)
 
 
 def unit_keys(raw: "np.ndarray", centre: "np.ndarray") -> "np.ndarray":

@@ -1,7 +1,8 @@
-"""Loading a causal language model and its tokenizer; whatever goes wrong becomes a ModelLoadError that says what to do."""
+"""Loading a causal language model and its tokenizer; what goes wrong becomes a ModelLoadError that says what to do."""
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -20,15 +21,32 @@ EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "sandbox" / "weights"
 
 _HASHED_ROWS = 8192
+_CHANGES_GREEDY = (
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "min_length",
+    "min_new_tokens",
+    "sequence_bias",
+    "exponential_decay_length_penalty",
+    "guidance_scale",
+    "num_beams",
+)
 
 
-def read(config: ModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", str]:
+def read(
+    config: ModelConfig, embedded: Path = EMBEDDED_FOLDER
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", str]:
     """The model in evaluation mode with frozen weights on its device, its tokenizer, and its name.
 
     A hub id whose files are in the local cache is read from there without asking the network.
     """
     name = EMBEDDED_NAME if config.name is None else config.name
-    source = _source(config)
+    source = _source(config, embedded)
     device = _device(config.device)
     with _quiet():
         model, tokenizer = _read_hub_id(source, config) if isinstance(source, str) else _read(source, config, True)
@@ -37,22 +55,22 @@ def read(config: ModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBa
     return model.requires_grad_(False).eval(), tokenizer, name
 
 
-def _source(config: ModelConfig) -> Path | str:
+def _source(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder, or the hub id as text."""
     if config.name is None:
-        if not (EMBEDDED_FOLDER / "config.json").is_file():
+        if not (embedded / "config.json").is_file():
             raise ModelLoadError(
-                f"The embedded model is missing from {str(EMBEDDED_FOLDER)!r}; run `make sandbox-model` to train it, or "
-                "name another model."
+                f"The embedded model is missing from {str(embedded)!r}; run `make sandbox-model` to train it, "
+                "or name another model."
             )
-        return EMBEDDED_FOLDER
+        return embedded
     path = Path(config.name).expanduser()
     if path.is_dir():
         return path
     if path.is_file() or path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
         raise ModelLoadError(
-            f"There is no model folder {config.name!r}; pass a folder with config.json and safetensors, or a hub id such "
-            "as 'Qwen/Qwen3-1.7B'."
+            f"There is no model folder {config.name!r}; pass a folder with config.json and safetensors, or a hub id "
+            "such as 'Qwen/Qwen3-1.7B'."
         )
     return config.name
 
@@ -102,13 +120,13 @@ def _read(source: Path | str, config: ModelConfig, local: bool) -> tuple["PreTra
         common["revision"] = config.revision or "main"
     dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, **common)
         # Weights in pickle files could run code.
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **common)
-    except Exception as exc:  # noqa: BLE001, for the tokenizers library raises Exception itself
+        model = cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, use_safetensors=True, **common)
+    except Exception as exc:  # the tokenizers library raises Exception itself
         raise ModelLoadError(
-            f"The model {str(source)!r} could not be loaded ({_first_line(exc)}); it must be a causal language model with "
-            "config.json, safetensors weights and a tokenizer."
+            f"The model {str(source)!r} could not be loaded ({_first_line(exc)}); it must be a causal language model "
+            "with config.json, safetensors weights and a tokenizer."
         ) from exc
     return model, tokenizer
 
@@ -118,7 +136,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """No bar and no chatter while weights are read; bars of a download stay."""
     from transformers.utils import logging
 
@@ -137,16 +155,28 @@ def check_vocabulary(engine: Engine, tokenizer: "PreTrainedTokenizerBase", name:
     largest, rows = max(tokenizer.get_vocab().values(), default=-1), len(engine.embedding)
     if largest >= rows:
         raise ModelLoadError(
-            f"The tokenizer of {name!r} has token ids up to {largest}, its model only {rows} embeddings; use the tokenizer "
-            "that belongs to the model, or model.resize_token_embeddings()."
+            f"The tokenizer of {name!r} has token ids up to {largest}, its model only {rows} embeddings; use the "
+            "tokenizer that belongs to the model, or model.resize_token_embeddings()."
+        )
+
+
+def check_generation_config(model: "PreTrainedModel", name: str) -> None:
+    """Warns of settings that change what `generate` writes even without sampling: they are not applied here."""
+    held = {key: getattr(model.generation_config, key, None) for key in _CHANGES_GREEDY}
+    used = {key: value for key, value in held.items() if value not in (None, 0, 1, [])}
+    if used:
+        warnings.warn(
+            f"The generation config of {name!r} sets {used!r}, which is not applied here: without a Latent the output "
+            "differs from transformers' generate().",
+            stacklevel=4,
         )
 
 
 def fingerprint(engine: Engine, tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 of architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits.
 
-    The matrix is rounded to bfloat16 first, so that one checkpoint has one fingerprint whether it is loaded as float32 or
-    as bfloat16. The chat template is left out: it may be corrected without making another model.
+    The matrix is rounded to bfloat16 first, so that one checkpoint has one fingerprint whether it is loaded as float32
+    or as bfloat16. The chat template is left out: it may be corrected without making another model.
     """
     config = engine.config
     matrix = engine.embedding

@@ -1,16 +1,21 @@
 """From a conversation to the token ids of a prompt: chat template, beginning-of-sequence token, plain-text fallback."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Conversation = str | Sequence[Mapping[str, Any]]
-"""One user message, or chat messages with `role` and `content`."""
+
+REMEMBERED_QUESTIONS = 512
+"""Learning reads the same few questions at every step."""
+
+_MARK = "\ue000question\ue000"
 
 
 class Prompt(NamedTuple):
@@ -29,26 +34,48 @@ class Prompts:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         self.tokenizer = tokenizer
-        self.has_chat_template = bool(tokenizer.chat_template)
+        self.has_chat_template = bool(cast(Any, tokenizer).chat_template)
         if not self.has_chat_template:
             warnings.warn(
                 f"The tokenizer of {name!r} has no chat template: prompts are the plain text of the messages. Set "
                 "tokenizer.chat_template, or use an instruction-tuned model.",
                 stacklevel=4,
             )
+        self._read_question = lru_cache(REMEMBERED_QUESTIONS)(self._read)
 
     def read(self, conversation: Conversation) -> Prompt:
         """The prompt of a conversation, ready for the model to answer.
 
-        What the chat template writes is taken as it is: it decides about the beginning-of-sequence token. Plain text gets
-        the one the tokenizer adds by itself, and no end token.
+        What the chat template writes is taken as it is: it decides about the beginning-of-sequence token. Plain text
+        gets the one the tokenizer adds by itself, and no end token. Raises InputError.
         """
+        return self._read_question(conversation) if isinstance(conversation, str) else self._read(conversation)
+
+    def _read(self, conversation: Conversation) -> Prompt:
         messages = _messages(conversation)
         text = self._render(messages)
         ids, offsets = self._encode(text)
         bos_id = self.tokenizer.bos_token_id
         bos_tokens = int(bool(ids) and ids[0] == bos_id)
-        return Prompt(tuple(ids), bos_tokens, _span(text, _question(messages), offsets, bos_tokens, len(ids)))
+        question = self._question(messages, text, offsets)
+        return Prompt(tuple(ids), bos_tokens, question or slice(bos_tokens, len(ids)))
+
+    def _question(
+        self, messages: list[dict[str, Any]], text: str, offsets: list[tuple[int, int]] | None
+    ) -> slice | None:
+        """The tokens of the last user message; None where they cannot be told from the template's."""
+        number = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
+        question = messages[number]["content"].strip()
+        marked = [*messages]
+        marked[number] = {**messages[number], "content": _MARK}
+        # A template writes its own words too, and a short question may occur in them.
+        place = self._render(marked).find(_MARK)
+        start = text.find(question, place) if place >= 0 and question else -1
+        if start < 0 or offsets is None:
+            return None
+        stop = start + len(question)
+        inside = [i for i, (begin, end) in enumerate(offsets) if begin < stop and end > start]
+        return slice(inside[0], inside[-1] + 1) if inside else None
 
     def text_ids(self, text: str) -> tuple[int, ...]:
         """Token ids of a bare text, without any special token that is not written in it."""
@@ -64,17 +91,18 @@ class Prompts:
         except TemplateError as exc:
             roles = [message["role"] for message in messages]
             raise InputError(
-                f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an order it knows."
+                f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an order "
+                "it knows."
             ) from exc
         return cast(str, text)
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
-        """Ids of a rendered prompt, the beginning-of-sequence token of plain text included, and where they came from."""
+        """As `_encode_bare`, with the beginning-of-sequence token that plain text gets."""
         ids, offsets = self._encode_bare(text)
         bos_id = self.tokenizer.bos_token_id
         if self.has_chat_template or bos_id is None or ids[:1] == [bos_id]:
             return ids, offsets
-        whole = cast(list[int], self.tokenizer(text)["input_ids"])
+        whole = cast(list[int], self.tokenizer(text, verbose=False)["input_ids"])
         if whole[:1] != [bos_id]:
             return ids, offsets
         return [bos_id, *ids], offsets and [(0, 0), *offsets]
@@ -82,9 +110,8 @@ class Prompts:
     def _encode_bare(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
         """Token ids and, where the tokenizer can tell, the characters (start, stop) each came from."""
         fast = bool(self.tokenizer.is_fast)
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
-        ids = cast(list[int], encoded["input_ids"])
-        return ids, cast(list[tuple[int, int]], encoded["offset_mapping"]) if fast else None
+        encoded = cast(Any, self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False))
+        return encoded["input_ids"], encoded["offset_mapping"] if fast else None
 
 
 def _messages(conversation: Conversation) -> list[dict[str, Any]]:
@@ -131,19 +158,3 @@ def _plain(messages: list[dict[str, Any]]) -> str:
         return messages[0]["content"]
     lines = [f"{message['role']}: {message['content']}" for message in messages]
     return "\n\n".join([*lines, "assistant:"])
-
-
-def _question(messages: list[dict[str, Any]]) -> str:
-    """The last user message, of the last message where there is none."""
-    of_user = [message["content"] for message in messages if message["role"] == "user"]
-    return (of_user or [messages[-1]["content"]])[-1].strip()
-
-
-def _span(text: str, question: str, offsets: list[tuple[int, int]] | None, bos_tokens: int, length: int) -> slice:
-    """The tokens that cover the last place of `question` in `text`."""
-    start = text.rfind(question) if question else -1
-    if offsets is None or start < 0:
-        return slice(bos_tokens, length)
-    stop = start + len(question)
-    inside = [i for i, (begin, end) in enumerate(offsets) if begin < stop and end > start]
-    return slice(inside[0], inside[-1] + 1) if inside else slice(bos_tokens, length)

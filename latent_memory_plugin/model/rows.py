@@ -1,7 +1,7 @@
 """Rows of a batch: padding, beginning-of-sequence token, Latent, prompt, completion, in this order.
 
-The Latent stands after the left padding and positions are counted from the mask, so a row in a batch equals the same row
-alone. (PEFT puts virtual tokens before the padding and drops the positions, which moves logits by several units.)
+The Latent stands after the left padding and positions are counted from the mask, so a row in a batch equals the same
+row alone. (PEFT puts virtual tokens before the padding and drops the positions, which moves logits by several units.)
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,8 @@ def positions_of(mask: Tensor) -> Tensor:
 
 
 def assemble(engine: Engine, rows: Sequence[Row], tails: Sequence[Sequence[int]] | None = None) -> Inputs:
-    """The rows as one batch, left-padded so that all prompts end at the same column; `tails`, where given, follow there,
-    padded on the right to the longest.
+    """The rows as one batch, left-padded so that all prompts end at the same column; `tails`, where given, follow
+    there, padded on the right to the longest.
 
     Gradient flows to the Latents. Without any Latent the batch holds ids, with one it holds embeddings.
     """

@@ -15,8 +15,8 @@ from latent_memory_plugin.model.rows import Row, assemble, positions_of
 def log_probabilities(
     engine: Engine, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], latent: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each completion token (B, T) float32, 0 beyond a completion's end, and the mask (B, T) bool of
-    completion tokens; T is the longest completion.
+    """Log-probability of each completion token (B, T) float32 (float64 from a float64 model), 0 beyond a completion's
+    end, and the mask (B, T) bool of completion tokens; T is the longest completion.
 
     Rows with the same prompt share one pass over Latent and prompt where the model's cache lets gradients through.
     """
@@ -26,9 +26,9 @@ def log_probabilities(
         if logits is None:
             logits = _separate(engine, rows, completions)
     targets, mask = _targets(completions, engine.device)  # (B, T)
-    chosen = logits.gather(-1, targets[..., None])[..., 0].float()  # (B, T)
-    normaliser = logits.float().logsumexp(-1)  # (B, T)
-    return (chosen - normaliser).masked_fill(~mask, 0.0), mask
+    precise = logits if logits.dtype == torch.float64 else logits.float()  # (B, T, V)
+    chosen = precise.gather(-1, targets[..., None])[..., 0]  # (B, T)
+    return (chosen - precise.logsumexp(-1)).masked_fill(~mask, 0.0), mask
 
 
 def _separate(engine: Engine, rows: Sequence[Row], completions: Sequence[Sequence[int]]) -> Tensor:

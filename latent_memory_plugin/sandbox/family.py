@@ -1,7 +1,7 @@
 """A family of word problems: how its problems are drawn, worded and solved, rightly and by misconception.
 
-A procedure is written as `label = left op right; ...` with whole numbers, drawn letters and earlier labels as operands and
-one of `+ - * /`. It is solved step by step and its last value is the answer:
+A procedure is written as `label = left op right; ...` with whole numbers, drawn letters and earlier labels as operands
+and one of `+ - * /`. It is solved step by step and its last value is the answer:
 
     sum = a + b; mean = sum / 2      →      "sum: 12+8=20. mean: 20/2=10. #### 10"
 """
@@ -14,7 +14,24 @@ from typing import Literal
 
 Split = Literal["tuning", "held-out"]
 
-NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivy", "Jon", "Kai", "Lena", "Max", "Nora", "Omar", "Pia")
+NAMES = (
+    "Ada",
+    "Ben",
+    "Cleo",
+    "Dan",
+    "Eve",
+    "Finn",
+    "Gus",
+    "Hana",
+    "Ivy",
+    "Jon",
+    "Kai",
+    "Lena",
+    "Max",
+    "Nora",
+    "Omar",
+    "Pia",
+)
 THINGS = ("apples", "books", "cards", "coins", "cups", "eggs", "pens", "plums", "shells", "stamps", "stones", "toys")
 LARGEST_VALUE = 999
 

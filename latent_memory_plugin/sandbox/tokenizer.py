@@ -19,7 +19,8 @@ CHAT_TEMPLATE = (
     "{{ tool.function.name if tool.function is defined else tool.name }}{% endfor %}<|end|>{% endif %}"
     "{%- for message in messages %}<|{{ message.role }}|>"
     "{{- message.content if message.content else '' }}"
-    "{%- for call in message.tool_calls or [] %}{% set function = call.function if call.function is defined else call %}"
+    "{%- for call in message.tool_calls or [] %}"
+    "{% set function = call.function if call.function is defined else call %}"
     '<tool_call>{"name": "{{ function.name }}", "arguments": '
     "{{ function.arguments if function.arguments is string else function.arguments | tojson }}}</tool_call>"
     "{%- endfor %}<|end|>{% endfor %}"

@@ -1,7 +1,8 @@
 """Trains the embedded model from scratch: `python -m latent_memory_plugin.sandbox.train` (or `make sandbox-model`).
 
-Seeded: batch `i` depends on the seed and `i` alone. Resumable: a checkpoint holds weights, optimiser state and step; the
-same command goes on where it stopped. Hidden matrices are trained with Muon (Jordan et al., 2024), the rest with Adam.
+Seeded: batch `i` depends on the seed and `i` alone. Resumable: a checkpoint holds weights, optimiser state and step;
+the same command goes on where it stopped. Hidden matrices are trained with Muon (Jordan et al., 2024), the rest with
+Adam.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -154,8 +156,6 @@ def load_checkpoint(path: Path, model: Qwen3ForCausalLM, used: tuple[torch.optim
 
 
 def _step_of(path: Path) -> int:
-    from safetensors import safe_open
-
     with safe_open(path, "pt") as opened:
         return int(opened.metadata()["step"])
 

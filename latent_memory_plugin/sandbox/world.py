@@ -4,11 +4,11 @@ Labels (`WordProblem.answer`) are for measurements only; nothing in the learning
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.sandbox.family import Family, Procedure, Split, WordProblem
+from latent_memory_plugin.sandbox.family import Family, Procedure, Split, WordProblem, calculate, operand
 from latent_memory_plugin.sandbox.held_out import HELD_OUT
 from latent_memory_plugin.sandbox.tuning import TUNING
 
@@ -46,10 +46,8 @@ def solve(problem: WordProblem, procedure: Procedure, slip: random.Random | None
     return " ".join([*lines, f"#### {value}"])
 
 
-def equations(procedure: Procedure, known: dict[str, int]):
+def equations(procedure: Procedure, known: dict[str, int]) -> Iterator[tuple[str, str, int]]:
     """Each step as (label, `left op right`, value); `known` is updated, so a caller may change a value on the way."""
-    from latent_memory_plugin.sandbox.family import calculate, operand
-
     for step in procedure.steps:
         left, right = operand(step.left, known), operand(step.right, known)
         value = calculate(left, step.operator, right)

@@ -180,6 +180,7 @@ class LatentFiles:
 def _opened(path: Path) -> Any:
     try:
         with reading(path):
+            path.open("rb").close()  # safetensors calls a file that may not be read one that is not there
             return safe_open(path, framework="np")
     except SafetensorError as exc:
         raise _corrupt(path, str(exc)) from exc

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _PAGE = 1000
 _GRAPH: "CreateHNSWConfiguration" = {
     "space": "cosine",
+    # The price: an opening replays every key, and a write costs time in proportion to the keys there are.
     "sync_threshold": 1_000_000,
     # Chroma's defaults miss the nearest key in up to 11 % of queries where similar keys arrive one after another.
     "max_neighbors": 32,
@@ -107,7 +108,8 @@ class Index:
 
     def checked(self, key: np.ndarray) -> np.ndarray:
         """The key (D,) as float32. Raises InputError where it is not flat, not finite or of another size."""
-        vector = np.ascontiguousarray(key, dtype=np.float32)  # (D,)
+        with np.errstate(over="ignore"):
+            vector = np.ascontiguousarray(key, dtype=np.float32)  # (D,)
         if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
             raise InputError(
                 f"A key of shape {vector.shape} is not a flat array of finite numbers; pass one of shape (D,)."
@@ -179,7 +181,7 @@ class Index:
         ) from failure
 
     def _probe(self) -> None:
-        if self._size is not None and not self._query(np.ones(self._size, np.float32), 1):
+        if self._size and self._collection.count() and not self._query(np.ones(self._size, np.float32), 1):
             raise RuntimeError("a query finds none of the stored keys")
 
     def _reconcile(self) -> None:

@@ -129,14 +129,14 @@ class Root:
         return model
 
     def _take(self) -> None:
-        try:
-            with writing(self.path):
+        with writing(self.path):
+            try:
                 self._lock.acquire()
-        except Timeout as exc:
-            raise StoreLockedError(
-                f"The root {str(self.path)!r} is in use by {_describe(self.path / 'owner.json')}; close it there, or "
-                "pass another root here."
-            ) from exc
+            except Timeout as exc:
+                raise StoreLockedError(
+                    f"The root {str(self.path)!r} is in use by {_describe(self.path / 'owner.json')}; close it there, "
+                    "or pass another root here."
+                ) from exc
         try:
             since = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

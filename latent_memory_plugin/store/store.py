@@ -59,7 +59,7 @@ class Store:
         folder_name(namespace)
         if (model is None) != (encoder is None):
             raise InputError(f"model={model!r} and encoder={encoder!r} belong together; pass both, or neither to list.")
-        shared = Root.open(root)
+        shared = Root.open(Path(root))
         with ExitStack() as undo:
             undo.callback(shared.release)
             with shared.guard:
@@ -71,7 +71,12 @@ class Store:
         return store
 
     def commit(self, episode: Episode, key: np.ndarray) -> None:
-        """Writes a new episode with its key (D,). Raises InputError where its id is taken or the key does not fit."""
+        """Writes a new episode with its key (D,). Raises InputError where its id is empty or taken or the key does not
+        fit. A StoreWriteError that names the index instead of the journal means that the episode itself is kept."""
+        if not episode.id:
+            raise InputError(
+                f"The episode {episode.question!r:.80} has an empty id; leave the id out to get a fresh one."
+            )
         with self._entered():
             encoder, (_, index) = self._searchable()
             vector = index.checked(key)
@@ -202,7 +207,8 @@ class Store:
 
 
 def _checked(tensor: np.ndarray, latent: Latent) -> np.ndarray:
-    values = np.ascontiguousarray(tensor, dtype=np.float32)  # (P, H)
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(tensor, dtype=np.float32)  # (P, H)
     if values.shape != latent.shape:
         raise InputError(
             f"The tensor has shape {values.shape}, the Latent's record says {latent.shape}; pass a matching pair."

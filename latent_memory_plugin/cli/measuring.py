@@ -1,0 +1,90 @@
+"""`demo` and `bench world`: what memory is worth, and what the embedded model can do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from latent_memory_plugin.cli import output
+from latent_memory_plugin.cli.options import MODEL_ONLY, Shared, command, writable_file
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Seed = Annotated[int, typer.Option("--seed", help="Draws the problems and the samples.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    command(app, "demo", MODEL_ONLY, demo)
+    bench = typer.Typer(help="Measures what the documentation states.", no_args_is_help=True)
+    bench.callback()(lambda: None)
+    command(bench, "world", MODEL_ONLY, world)
+    app.add_typer(bench, name="bench")
+
+
+def demo(
+    shared: Shared,
+    problems: Annotated[int, typer.Option("--problems", min=2, help="Length of the stream.")] = 200,
+    questions: Annotated[
+        Path | None,
+        typer.Option("--questions", metavar="FILE.jsonl", help="Your own problems, with 'question' and 'answer'."),
+    ] = None,
+    picture: Annotated[
+        str, typer.Option("--picture", metavar="FILE", callback=writable_file, help="Where the learning curve goes.")
+    ] = "demo.png",
+    seed: Seed = 0,
+) -> None:
+    """Shows a frozen model getting better at its problems."""
+    from latent_memory_plugin.bench import demo as bench
+
+    with output.progress("problems") as advance:
+        report = bench.run(seed=seed, problems=problems, model=shared.model, questions=questions, progress=advance)
+    bench.draw(report, Path(picture))
+    output.emit(shared, report, _accuracies(report), _latents(report), f"The learning curve is in {picture}.")
+
+
+def world(
+    shared: Shared,
+    problems: Annotated[int, typer.Option("--problems", min=1, help="Problems of each family.")] = 40,
+    rollouts: Annotated[int, typer.Option("--rollouts", min=1, help="Samples of each problem.")] = 16,
+    seed: Seed = 0,
+) -> None:
+    """Measures a model on the embedded world.
+
+    Accuracy of one sample, of the majority and of greedy decoding, for each family of problems.
+    """
+    from latent_memory_plugin.bench.world import measure
+
+    with output.progress("families") as advance:
+        report = measure(shared.model, problems, rollouts, seed, advance)
+    measured = [name for name in report["mean"]]
+    rows = [(name, family["split"], *_shares(family, measured)) for name, family in report["families"].items()]
+    rows.append(("mean", "", *_shares(report["mean"], measured)))
+    title = f"{report['model']}, {problems} problems of each family, seed {seed}, {report['seconds']:.0f} s"
+    columns = ("family", "split", *(name.replace("_", " ") for name in measured))
+    output.emit(shared, report, output.table(title, columns, rows, numbers=columns[2:]))
+
+
+def _accuracies(report: dict[str, Any]) -> "Table":
+    names = ("without_memory", "with_memory", "majority_16")
+    tokens: dict[str, float] = report.get("tokens_per_answer", {})
+    rows = [
+        (name.replace("_", " "), f"{report['second_half'][name]:.2f}", f"{tokens[name]:.0f}" if name in tokens else "")
+        for name in names
+    ]
+    title = "Second half of the stream"
+    return output.table(title, ("one answer", "accuracy", "tokens"), rows, numbers=("accuracy", "tokens"))
+
+
+def _latents(report: dict[str, Any]) -> "Table":
+    refusals: list[str] = report.get("refusals", [])
+    rows = [
+        ("live", str(report["latents"]["live"]), ""),
+        ("refused", str(report["latents"]["refused"]), "\n".join(refusals)),
+    ]
+    return output.table("Latents", ("state", "number", "why"), rows, numbers=("number",))
+
+
+def _shares(measured: dict[str, float], names: list[str]) -> list[str]:
+    return [f"{measured[name]:.2f}" for name in names]

@@ -1,0 +1,180 @@
+"""Distilling: the loop, both objectives, and their gradients against finite differences."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.config import DistilConfig, SamplingConfig
+from latent_memory_plugin.distil import Attempt, Lesson, Step, distil, imitate
+from latent_memory_plugin.distil.batches import split, token_mean
+from latent_memory_plugin.distil.descent import descend
+from latent_memory_plugin.distil.grpo import Sampled, Scored, advantages, policy_loss
+from latent_memory_plugin.distil.imitate import examples
+from latent_memory_plugin.errors import DistilError
+from latent_memory_plugin.records import Problem, Rollout
+from latent_memory_plugin.testing import FakeModel
+
+QUESTION = "sum: 1+1"
+MODEL = FakeModel({QUESTION: ("2", "3")})
+START = torch.zeros(3, 4)
+
+
+def rollouts(*answers: str) -> tuple[Rollout, ...]:
+    ids = {"2": (1,), "3": (2,)}
+    return tuple(Rollout(text=f"#### {one}", answer=one, token_ids=ids[one]) for one in answers)
+
+
+def attempt(answer: str = "2", watch: Callable[[Step], None] | None = None, **settings: object) -> Attempt:
+    lesson = Lesson(Problem(question=QUESTION), answer, rollouts("2", "2", "3", "2"), trust=0.75)
+    config = DistilConfig(**{"steps": 20, "learning_rate": 0.05, **settings})
+    return Attempt(MODEL, (lesson,), config, SamplingConfig(), extract, agree, seed=0, watch=watch)
+
+
+def likelihood(latent: Tensor, completion: tuple[int, ...] = (1,)) -> float:
+    return MODEL.log_probabilities([QUESTION], [completion], latent)[0].exp().item()
+
+
+@pytest.mark.parametrize("objective", ["imitate", "grpo"])
+@pytest.mark.parametrize(("answer", "completion"), [("2", (1,)), ("3", (2,))])
+def test_every_objective_makes_the_voted_answer_likelier(
+    objective: str, answer: str, completion: tuple[int, ...]
+) -> None:
+    latent = distil(attempt(answer, objective=objective, rollouts=16), START)
+    assert latent.shape == START.shape
+    assert likelihood(latent, completion) > 0.6
+
+
+@pytest.mark.parametrize("objective", ["imitate", "grpo"])
+def test_the_same_seed_distils_the_same_tensor(objective: str) -> None:
+    first, second = (distil(attempt(objective=objective), START) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_start_tensor_is_not_changed() -> None:
+    distil(attempt(), START)
+    assert not START.any()
+
+
+def test_imitation_weighs_lessons_by_trust_and_completions_by_count() -> None:
+    other = Lesson(Problem(question="sum: 2+2"), "2", rollouts("2"), trust=0.25)
+    first = attempt()
+    made = examples(replace(first, lessons=(*first.lessons, other)))
+    assert [(one.question, one.completion, one.weight) for one in made] == [
+        (QUESTION, (1,), pytest.approx(0.75)),
+        ("sum: 2+2", (1,), pytest.approx(0.25)),
+    ]
+
+
+def test_an_unfinished_rollout_is_not_imitated() -> None:
+    cut = tuple(one.model_copy(update={"finished": False}) for one in rollouts("2", "2"))
+    lesson = replace(attempt().lessons[0], rollouts=cut)
+    with pytest.raises(DistilError, match="nothing to imitate"):
+        imitate(replace(attempt(), lessons=(lesson,)), START)
+
+
+def test_the_gradient_of_imitation_equals_finite_differences() -> None:
+    gradients: list[Tensor] = []
+    latent = torch.full((3, 4), 0.1, requires_grad=True)
+
+    def loss(values: Tensor) -> Tensor:
+        log_probabilities, mask = MODEL.log_probabilities([QUESTION], [(1,)], values)
+        return -token_mean(log_probabilities, mask).sum()
+
+    loss(latent).backward()
+    gradients.append(latent.grad)
+    step = 1e-2
+    numeric = torch.zeros(3, 4)
+    for row in range(3):
+        for column in range(4):
+            shifted = torch.zeros(3, 4)
+            shifted[row, column] = step
+            numeric[row, column] = (loss(latent.detach() + shifted) - loss(latent.detach() - shifted)) / (2 * step)
+    assert torch.allclose(gradients[0], numeric, atol=1e-4)
+
+
+def test_advantages_have_zero_mean_and_unit_deviation_and_vanish_where_all_agree() -> None:
+    values = advantages(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0]))
+    assert values.mean().item() == pytest.approx(0, abs=1e-6)
+    assert values.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    assert not advantages(torch.ones(4)).any()
+
+
+def sampled(advantage: float) -> Sampled:
+    return Sampled(QUESTION, (1,), reward=1.0, advantage=advantage)
+
+
+def test_on_fresh_rollouts_the_policy_gradient_is_the_advantage_times_the_score() -> None:
+    new = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    mask = torch.tensor([[True, True]])
+    policy_loss(new, Scored([sampled(1.5)], None, None), mask, clip=0.2, kl=0.0).sum().backward()
+    assert torch.allclose(new.grad, torch.tensor([[-0.75, -0.75]]))
+
+
+def test_a_ratio_beyond_the_clip_has_no_gradient_in_the_direction_of_its_advantage() -> None:
+    new = torch.tensor([[0.5]], requires_grad=True)
+    mask = torch.tensor([[True]])
+    policy_loss(new, Scored([sampled(1.0)], torch.zeros(1, 1), None), mask, clip=0.2, kl=0.0).sum().backward()
+    assert not new.grad.any()
+
+
+def test_the_divergence_term_is_zero_at_the_plain_model_and_positive_elsewhere() -> None:
+    mask = torch.tensor([[True]])
+    at, off = (
+        policy_loss(torch.tensor([[value]]), Scored([sampled(0.0)], None, torch.tensor([[-1.0]])), mask, 0.2, kl=1.0)
+        for value in (-1.0, -1.5)
+    )
+    assert at.item() == 0
+    assert off.item() > 0
+
+
+def test_the_divergence_holds_the_latent_nearer_to_the_plain_model() -> None:
+    free, held = (distil(attempt(objective="grpo", rollouts=32, kl=kl), START) for kl in (0.0, 5.0))
+    assert likelihood(held) < likelihood(free)
+
+
+def test_reward_and_entropy_are_reported_for_every_step() -> None:
+    steps: list[Step] = []
+    distil(attempt(objective="grpo", steps=4, watch=steps.append), START)
+    assert [step.number for step in steps][:2] == [1, 2]
+    assert all(0 <= step.reward <= 1 and step.entropy >= 0 for step in steps if step.reward is not None)
+    assert steps[0].reward is not None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_ends_the_attempt_and_says_so(bad: float) -> None:
+    def objective(latent: Tensor, number: int) -> Step:
+        (latent * bad).sum().backward()
+        return Step(number, loss=bad, reward=None, entropy=0.0)
+
+    with pytest.raises(DistilError, match="not finite; nothing was stored"):
+        descend(START, objective, attempt())
+
+
+def test_descent_stops_early_and_returns_the_best_tensor_not_the_last() -> None:
+    seen: list[Tensor] = []
+
+    def objective(latent: Tensor, number: int) -> Step:
+        seen.append(latent.detach().clone())
+        latent.sum().backward()
+        return Step(number, loss=0.0 if number == 3 else 1.0, reward=None, entropy=0.0)
+
+    best = descend(START, objective, attempt(steps=50, patience=4))
+    assert torch.equal(best, seen[2])
+    assert len(seen) == 7
+
+
+def test_batches_fit_the_budget_and_lose_nothing() -> None:
+    lengths = [5, 9, 2, 7, 30, 1]
+    batches = split(lengths, 16, lambda length: length)
+    assert sorted(length for batch in batches for length in batch) == sorted(lengths)
+    assert all(len(batch) == 1 or len(batch) * max(batch) <= 16 for batch in batches)
+
+
+@pytest.mark.parametrize("budget", [1, 16_384])
+def test_small_batches_give_the_same_tensor_as_large_ones(budget: int) -> None:
+    latent = distil(attempt(max_batch_tokens=budget), START)
+    assert torch.allclose(latent, distil(attempt(), START), atol=1e-6)

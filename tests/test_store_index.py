@@ -1,0 +1,147 @@
+"""The index is derived: whatever happens to Chroma's folder, the next opening finds everything again."""
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+
+from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.index import Chroma, Index
+
+
+class Keys(dict[str, np.ndarray]):
+    """A truth made of nothing but keys."""
+
+    def ids(self, encoder: str) -> set[str]:
+        return set(self)
+
+    def keys(self, item_ids: Any = None, encoder: str = "") -> Iterator[Any]:  # type: ignore[override]
+        return ((item_id, self[item_id]) for item_id in item_ids)
+
+    def holds(self, item_id: str) -> bool:
+        return item_id in self
+
+
+def test_the_index_finds_the_nearest_of_similar_keys_that_came_one_after_another(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    keys = np.repeat(rng.normal(size=(24, 64)), 100, axis=0) + 0.03 * rng.normal(size=(2400, 64))
+    keys = (keys / np.linalg.norm(keys, axis=1, keepdims=True)).astype(np.float32)  # (B, D)
+    chroma = Chroma(tmp_path / "chroma")
+    index = Index(chroma, "default.episodes.0", Keys({f"{row:04d}": keys[row] for row in range(2400)}), ENCODER)
+    rows = range(0, 2400, 4)
+    exact = [(keys @ keys[row]).max() for row in rows]
+    found = [index.nearest(keys[row], 1)[0][1] for row in rows]
+    assert np.mean(np.abs(np.subtract(exact, found)) < 1e-4) > 0.985
+    chroma.close()
+
+
+def test_a_key_of_another_size_in_the_truth_does_not_stop_the_index(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chroma = Chroma(tmp_path / "chroma")
+    with caplog.at_level(logging.WARNING):
+        index = Index(chroma, "default.episodes.0", Keys({"a": key(), "b": key(size=3), "c": key(1.0)}), ENCODER)
+    assert [item_id for item_id, _ in index.nearest(key(), 9)] == ["a", "c"]
+    assert "1 keys of another size" in caplog.text
+    chroma.close()
+
+
+def filled(root: Path, count: int = 12) -> None:
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        for number in range(count):
+            store.commit(episode(f"question {number}"), key(0.1 * number))
+            store.put(latent(), tensor(number), key(0.1 * number))
+
+
+def assert_index_equals_truth(root: Path) -> None:
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        latents, episodes = {one.id for one in store.latents()}, {one.id for one in store.episodes()}
+        assert latents and episodes and store._indexes
+        assert (store._indexes[0]._ids(), store._indexes[1]._ids()) == (latents, episodes)
+        assert {found for found, _ in store.nearest(key(), 99)} == latents
+        assert {found.id for found, _ in store.near_episodes(key(), 99)} == episodes
+        assert store.near_episodes(key(0.3), 1)[0][0].question == "question 3"
+
+
+def overwrite(chroma: Path, content: Callable[[bytes], bytes]) -> None:
+    for path in chroma.rglob("*"):
+        if path.is_file():
+            path.write_bytes(content(path.read_bytes()))
+
+
+def lose_vectors(chroma: Path) -> None:
+    """Leaves ids and counts as they are, as Chroma does where it loses vectors."""
+    with sqlite3.connect(chroma / "chroma.sqlite3") as connection:
+        connection.execute("DELETE FROM embeddings_queue WHERE seq_id % 2 = 0")
+    connection.close()
+
+
+def replace_by_file(chroma: Path) -> None:
+    shutil.rmtree(chroma)
+    chroma.write_text("no folder")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "deleted": shutil.rmtree,
+    "a file": replace_by_file,
+    "garbage": lambda chroma: overwrite(chroma, lambda content: b"\xa5" * len(content)),
+    "emptied": lambda chroma: overwrite(chroma, lambda content: b""),
+    "cut in half": lambda chroma: overwrite(chroma, lambda content: content[: len(content) // 2]),
+    "vectors lost": lose_vectors,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_chroma_folder_is_rebuilt_from_the_truth(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    filled(tmp_path)
+    damage(tmp_path / "chroma")
+    assert_index_equals_truth(tmp_path)
+    assert_index_equals_truth(tmp_path)
+
+
+def test_an_older_copy_of_the_chroma_folder_is_brought_up_to_date(tmp_path: Path) -> None:
+    root, backup = tmp_path / "root", tmp_path / "backup"
+    filled(root)
+    shutil.copytree(root / "chroma", backup)
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        store.remove(next(store.latents()).id)
+        store.put(latent(), tensor(), key(2.0))
+        store.commit(episode("one more"), key(2.0))
+    shutil.rmtree(root / "chroma")
+    shutil.copytree(backup, root / "chroma")
+    assert_index_equals_truth(root)
+
+
+def test_a_copy_of_the_files_and_the_journal_alone_is_a_whole_store(tmp_path: Path) -> None:
+    filled(tmp_path / "root")
+    shutil.copytree(tmp_path / "root" / "default", tmp_path / "copy" / "default")
+    assert_index_equals_truth(tmp_path / "copy")
+
+
+def test_an_index_that_breaks_while_it_is_in_use_is_mended_for_every_store_of_the_root(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store, Store.open(tmp_path, "b", MODEL, ENCODER) as other:
+        other.commit(episode("kept"), key())
+        store._root.chroma.wipe()
+        store.commit(episode("one more"), key(2.0))
+        assert len(store.near_episodes(key(), 99)) == 13
+        assert [found.question for found, _ in other.near_episodes(key(), 99)] == ["kept"]
+        store._root.chroma.drop(store._indexes[0].name)  # type: ignore[index]
+        assert len(store.nearest(key(), 99)) == 12
+    assert_index_equals_truth(tmp_path)
+
+
+def test_keys_may_get_another_size_once_the_old_ones_are_gone(tmp_path: Path) -> None:
+    """Chroma keeps the size of an emptied collection."""
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        store.put(old := latent(), tensor(), key(size=8))
+        store.remove(old.id)
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        store.put(new := latent(), tensor(), key(size=5))
+        assert store.nearest(key(size=5), 9) == [(new.id, 1.0)]
