@@ -16,7 +16,7 @@ TEST_ENVIRONMENT := OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1)
 PYTEST := $(TEST_ENVIRONMENT) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-all lint format sandbox-model clean distclean
+.PHONY: help install demo test test-fast test-all lint format docs sandbox-model clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ lint: $(STAMP) ## ruff, formatting, pyright
 format: $(STAMP) ## sort imports, mend what ruff can, format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+docs: $(STAMP) ## write docs/cli.md anew from the help texts
+	@$(PY) tests/cli_reference.py
 
 sandbox-model: $(STAMP) ## train the embedded model from scratch; goes on where it was stopped
 	@$(PY) -m latent_memory_plugin.sandbox.train $(ARGS)

@@ -53,7 +53,7 @@ class VoteConfig(_Config):
 
     rollouts: Positive = 16
     """Completions sampled per problem to learn from."""
-    min_share: Share = 0.3
+    min_share: Share = 0.45
     """Votes whose winner has a smaller share are too split to learn from."""
 
 
@@ -66,7 +66,7 @@ class DistilConfig(_Config):
     """Vectors in a Latent, P."""
     steps: Positive = 15
     """Optimiser steps at most."""
-    learning_rate: Rate = 0.02
+    learning_rate: Rate = 0.05
     """Adam's learning rate."""
     rollouts: Positive = 8
     """`grpo`: fresh completions per problem and step. `imitate`: completions used per problem at most."""

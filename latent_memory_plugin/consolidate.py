@@ -13,7 +13,7 @@ from latent_memory_plugin import __version__
 from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.distil import Attempt, Lesson, distil
-from latent_memory_plugin.errors import DistilError
+from latent_memory_plugin.errors import DistilError, ModelError
 from latent_memory_plugin.forms.soft_prompt import start
 from latent_memory_plugin.records import Episode, EpisodeState, Latent, Outcome, OutcomeStatus, Rollout, Trial, Vote
 from latent_memory_plugin.retrieve import retrieve
@@ -32,6 +32,9 @@ STATE_AFTER: dict[OutcomeStatus, EpisodeState] = {
     "failed": "failed",
 }
 """The journal's state of an episode after each outcome."""
+
+STATUS_OF_SETTLED: dict[EpisodeState, OutcomeStatus] = {"learnt": "skipped", "refused": "refused", "failed": "failed"}
+"""The outcome of an episode that was settled before its own turn."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,20 @@ class Consolidator:
     """Completion text → answer."""
 
     def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes with rollouts and a vote each; those with too few rollouts for a vote are sampled together."""
+        """The episodes with rollouts and a vote each; those with too few rollouts for a vote are sampled together.
+
+        An episode that the model cannot sample, one too long for its context for instance, comes back as failed.
+        """
+        try:
+            return self._gather(episodes)
+        except ModelError as exc:
+            if len(episodes) > 1:
+                return [gathered for episode in episodes for gathered in self.gather([episode])]
+            failed = episodes[0].model_copy(update={"state": "failed", "reason": str(exc)})
+            self.store.update(failed)
+            return [failed]
+
+    def _gather(self, episodes: Sequence[Episode]) -> list[Episode]:
         bare = [episode for episode in episodes if len(episode.rollouts) < ENOUGH_FOR_A_VOTE]
         questions = [episode.question for episode in bare]
         groups = self.model.sample(
@@ -70,11 +86,16 @@ class Consolidator:
         return [self._voted(episode, (*episode.rollouts, *sampled.get(episode.id, ()))) for episode in episodes]
 
     def learn(self, episode: Episode) -> Outcome:
-        """What becomes of a gathered episode; its new state and reason are journaled."""
+        """What becomes of a gathered episode; its new state and reason are journaled.
+
+        One that took part in a neighbour's attempt, or failed before, keeps the state it got there.
+        """
+        if episode.state != "pending":
+            return self._outcome(episode, STATUS_OF_SETTLED[episode.state], episode.reason)
         began = time.monotonic()
         try:
             outcome = self._attempt(episode)
-        except DistilError as exc:
+        except (DistilError, ModelError) as exc:
             outcome = self._outcome(episode, "failed", str(exc))
         outcome = outcome.model_copy(update={"seconds": time.monotonic() - began})
         self._settle(episode, STATE_AFTER[outcome.status], outcome.reason)
@@ -103,14 +124,15 @@ class Consolidator:
         near = self._near(episode, key)
         missing = self.config.neighbours.min_parents + self.config.trial.min_episodes - len(near) - 1
         if missing > 0:
-            return self._outcome(episode, "waiting", f"{missing} more near episodes are needed to learn and to examine.")
+            return self._outcome(episode, "waiting", f"{missing} more near episodes are needed.")
         return self._candidate(episode, self._divide(episode, near))
 
     def _distrust(self, taken: Vote | None) -> str:
         if taken is None or taken.answer is None:
             return "No rollout holds an answer, so there is nothing to agree on."
         if taken.share < self.config.vote.min_share:
-            return f"The vote is too split: its winner has a share of {taken.share:.2f}, below {self.config.vote.min_share:.2f}."
+            least = self.config.vote.min_share
+            return f"The vote is too split: its winner has a share of {taken.share:.2f}, below {least:.2f}."
         return ""
 
     def _near(self, episode: Episode, key: np.ndarray) -> list[Episode]:
@@ -124,7 +146,7 @@ class Consolidator:
     def _divide(self, episode: Episode, near: list[Episode]) -> Neighbourhood:
         """The most trusted episodes become parents; the nearest of the rest are kept for the trial."""
         parents = min(self.config.neighbours.max_parents, len(near) + 1 - self.config.trial.min_episodes)
-        trusted = sorted([episode, *near], key=lambda one: -_share(one))[:parents]
+        trusted = sorted([episode, *near], key=lambda one: -_vote(one).share)[:parents]
         rest = [one for one in (episode, *near) if one not in trusted]
         return Neighbourhood(tuple(trusted), tuple(rest[: self.config.trial.max_episodes]))
 
@@ -138,13 +160,13 @@ class Consolidator:
         for other in (*around.parents, *around.witnesses):
             if other.id != episode.id and other.state == "pending":
                 self._settle(other, STATE_AFTER[status], reason)
-        return self._outcome(episode, status, reason, latent_id=latent_id, trial=verdict)
+        return self._outcome(episode, status, reason, latent_id=latent_id, verdict=verdict)
 
     def _distil(self, parents: Sequence[Episode], seed: int) -> Tensor:
         lessons = tuple(
-            Lesson(parent.problem, parent.vote.answer, parent.rollouts, trust=parent.vote.share)
-            for parent in parents
-            if parent.vote is not None and parent.vote.answer is not None
+            Lesson(parent.problem, believed.answer, parent.rollouts, trust=believed.share)
+            for parent, believed in zip(parents, map(_vote, parents), strict=True)
+            if believed.answer is not None
         )
         config = self.config.distil
         attempt = Attempt(self.model, lessons, config, self.config.sampling, self.extract, agree, seed)
@@ -163,7 +185,7 @@ class Consolidator:
             fingerprint=self.model.fingerprint,
             encoder=self.model.encoder,
             problem_hash=parents[0].problem.hash,
-            vote=parents[0].vote,
+            vote=_vote(parents[0]),
             trial=verdict,
             parents=tuple(parent.id for parent in parents),
             objective=self.config.distil.objective,
@@ -177,9 +199,22 @@ class Consolidator:
     def _settle(self, episode: Episode, state: EpisodeState, reason: str) -> None:
         self.store.update(episode.model_copy(update={"state": state, "reason": reason}))
 
-    def _outcome(self, episode: Episode, status: OutcomeStatus, reason: str, **more: object) -> Outcome:
+    def _outcome(
+        self,
+        episode: Episode,
+        status: OutcomeStatus,
+        reason: str,
+        latent_id: str | None = None,
+        verdict: Trial | None = None,
+    ) -> Outcome:
         return Outcome(
-            question=episode.question, status=status, reason=reason, episode_id=episode.id, vote=episode.vote, **more
+            question=episode.question,
+            status=status,
+            reason=reason,
+            episode_id=episode.id,
+            vote=episode.vote,
+            latent_id=latent_id,
+            trial=verdict,
         )
 
 
@@ -189,5 +224,7 @@ def attempt_seed(seed: int, episode: Episode) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _share(episode: Episode) -> float:
-    return episode.vote.share if episode.vote else 0.0
+def _vote(episode: Episode) -> Vote:
+    if episode.vote is None:
+        raise DistilError(f"Episode {episode.id!r} has no vote; gather its rollouts before it is learnt from.")
+    return episode.vote

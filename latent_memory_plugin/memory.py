@@ -60,11 +60,9 @@ class LatentMemory:
             namespace: what is learnt here is found nowhere else.
             config: all settings; `Config.preset("paper")` is another set.
             extract: completion text → answer or None; by default `answers.extract`.
-
-        Raises: `ConfigError`, `InputError` for what can never be opened; the rest at the first use.
         """
         self.config = Config() if config is None else config
-        if not isinstance(self.config, Config):
+        if not isinstance(self.config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"config={config!r} is not a Config; pass Config(...) or Config.preset('paper').")
         if not isinstance(namespace, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"namespace={namespace!r} is not text; pass a name such as 'default'.")
@@ -78,10 +76,8 @@ class LatentMemory:
         self._open: Opened | None = None
         self._taught: Learner | None = None
 
-    # -- using ---------------------------------------------------------------------------------------------------
-
     @overload
-    def ask(self, question: str, **options: Any) -> Answer: ...
+    def ask(self, question: str, **options: Any) -> Answer: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def ask(self, question: Sequence[str], **options: Any) -> list[Answer]: ...
     def ask(
@@ -116,10 +112,10 @@ class LatentMemory:
         """No Latent is read until `on()`: every answer is exactly the plain model's."""
         self._enabled = False
 
-    # -- learning ------------------------------------------------------------------------------------------------
-
     @overload
-    def learn(self, question: str, progress: "Progress | None" = None) -> Outcome: ...
+    def learn(  # pyright: ignore[reportOverlappingOverload]
+        self, question: str, progress: "Progress | None" = None
+    ) -> Outcome: ...
     @overload
     def learn(self, question: Sequence[str], progress: "Progress | None" = None) -> list[Outcome]: ...
     def learn(self, question: str | Sequence[str], progress: "Progress | None" = None) -> Outcome | list[Outcome]:
@@ -127,8 +123,7 @@ class LatentMemory:
 
         A question that a live Latent covers is skipped and costs no sample. Interrupted at any moment, the store is
         whole and `consolidate()` goes on. `progress` is called with each outcome.
-
-        Raises: `InputError`, `ContextLengthError` where one question cannot be used; then nothing is journaled.
+        Raises `InputError`, `ContextLengthError` where one question cannot be used; then nothing is journaled.
         """
         problems = _problems(question)
         outcomes = self._learner.learn(problems, progress)
@@ -168,8 +163,6 @@ class LatentMemory:
         self._learner.drain()
         return self._learner.consolidate(list(self._opened.store.episodes("pending")), progress)
 
-    # -- looking -------------------------------------------------------------------------------------------------
-
     def episodes(self, state: EpisodeState | None = None) -> Iterator[Episode]:
         """The journal's episodes, oldest first; all, or those in a state."""
         return self._opened.store.episodes(state)
@@ -185,8 +178,6 @@ class LatentMemory:
     def forget(self, latent_id: str) -> None:
         """Deletes a Latent. Raises `NotFoundError`."""
         self._opened.store.remove(latent_id)
-
-    # -- opening and closing -------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Ends the worker after its current episode, leaves the rest pending, and releases model and store."""
@@ -248,6 +239,6 @@ def _problems(question: str | Sequence[str]) -> list[Problem]:
     """All questions checked before anything is done with one of them."""
     if isinstance(question, str):
         return [Problem(question=question)]
-    if not isinstance(question, Sequence):
+    if not isinstance(question, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"{question!r:.60} is neither a question nor a list of questions; pass text.")
     return [Problem(question=one) for one in question]

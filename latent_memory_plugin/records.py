@@ -211,7 +211,7 @@ class Answer(Frozen):
     latent_ids: tuple[str, ...]
     """The Latents the model read; empty where none applied or memory is off."""
     similarity: float | None
-    """Cosine similarity of the question to the nearest Latent's key, -1 to 1; None where nothing was looked up or stored."""
+    """Cosine similarity of the question to the nearest Latent's key, -1 to 1; None where none was looked up."""
     reason: str
     """Which Latent was read, or why none, in words."""
     usage: Usage

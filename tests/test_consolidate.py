@@ -18,7 +18,7 @@ from latent_memory_plugin.config import (
     VoteConfig,
 )
 from latent_memory_plugin.consolidate import Consolidator
-from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.learner import Learner
 from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout, Vote
 from latent_memory_plugin.retrieve import retrieve
@@ -103,7 +103,8 @@ def test_enough_near_episodes_make_a_live_latent_that_covers_the_next_question()
     [latent] = one.consolidator.store.latents()
     live = outcomes[4]
     assert (live.latent_id, live.trial) == (latent.id, latent.trial)
-    assert len(latent.parents) == 2 and latent.parents[0] == live.episode_id
+    shares = {episode.id: episode.vote.share for episode in one.consolidator.store.episodes() if episode.vote}
+    assert sorted(shares.values(), reverse=True)[:2] == [shares[parent] for parent in latent.parents]
     assert not set(latent.parents) & set(latent.trial.episode_ids)
     assert one.consolidator.store.tensor(latent.id).mean() > 0.1
     assert ask_all(one, ["sum: 20+20"])[0].latent_id == latent.id
@@ -194,6 +195,35 @@ def test_an_attempt_that_breaks_off_is_recorded_as_failed() -> None:
     outcome = one_by_one(one, list(SUMS)[:5])[-1]
     assert outcome.status == "failed" and "not finite" in outcome.reason
     assert [episode.state for episode in one.consolidator.store.episodes("failed")] == ["failed"]
+
+
+class ShortContext(FakeModel):
+    """Reads questions of at most two words."""
+
+    def sample(self, conversations, latents, n, sampling, seed):
+        for one in conversations:
+            if len(one.split()) > 2:
+                raise ContextLengthError(f"{one!r} is too long.")
+        return super().sample(conversations, latents, n, sampling, seed)
+
+
+def test_an_episode_that_cannot_be_sampled_fails_alone() -> None:
+    one = learner(model=ShortContext(MODEL.answers, bias=1.5))
+    outcomes = ask_all(one, [*list(SUMS)[:2], "sum: of many words", *list(SUMS)[2:4]])
+    assert [outcome.status for outcome in outcomes] == ["waiting", "waiting", "failed", "waiting", "waiting"]
+    assert "too long" in outcomes[2].reason
+    assert not [
+        outcome
+        for outcome in one.consolidate(list(one.consolidator.store.episodes("pending")), None)
+        if outcome.status == "failed"
+    ]
+
+
+def test_neighbours_of_a_refused_candidate_are_not_tried_again_on_the_same_episodes() -> None:
+    one = learner(replace_trial(min_gain=0.9))
+    outcomes = ask_all(one, list(SUMS)[:8])
+    assert {outcome.status for outcome in outcomes} == {"refused"}
+    assert len([outcome for outcome in outcomes if outcome.trial]) == 1
 
 
 def test_the_same_stream_gives_the_same_tensor() -> None:

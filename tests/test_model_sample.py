@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer
+from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelError, WrongModelError
@@ -80,6 +80,16 @@ def test_rollouts_that_share_a_prefill_equal_rollouts_read_one_by_one(llama: Lan
     one_by_one = llama.sample([QUESTIONS[0]], [latent], 4, WARM, seed=3, max_batch_tokens=1)
     assert shared == one_by_one
     assert len(set(ids(shared)[0])) > 1
+
+
+def test_a_prompt_is_read_once_for_all_its_rollouts_and_finished_rows_are_read_no_more(llama: LanguageModel) -> None:
+    counts = tokens_read(llama._engine.model)
+    [rollouts] = llama.sample([QUESTIONS[0]], [random_latent(4)], 60, SamplingConfig(max_new_tokens=120), seed=3)
+    assert counts[0] == len(llama.prompt_ids(QUESTIONS[0])) + 4
+    assert counts[1] == 60
+    sampled = sum(len(one.token_ids) for one in rollouts)
+    assert min(len(one.token_ids) for one in rollouts) < 60
+    assert sum(counts[1:]) < 1.25 * sampled
 
 
 def test_small_batches_give_the_same_in_the_order_of_the_input(llama: LanguageModel) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
+from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError, WrongModelError
@@ -68,6 +68,13 @@ def test_the_gradient_through_a_shared_prompt_is_that_of_separate_rows(model: La
         values.sum().backward()
     assert shared.grad is not None and separate.grad is not None
     torch.testing.assert_close(shared.grad, separate.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_a_prompt_that_several_rows_share_is_read_once() -> None:
+    model = wrapped("llama")
+    prompt, counts = model.prompt_ids(QUESTIONS[0]), tokens_read(model._engine.model)
+    model.log_probabilities(QUESTIONS[:1] * 8, [(20, 21, 2)] * 8, latent_of())
+    assert counts == [len(prompt) - 1 + 3, 8 * 3]
 
 
 @pytest.mark.parametrize("questions", [QUESTIONS, QUESTIONS[:2]], ids=["shared prompts", "separate prompts"])

@@ -90,3 +90,14 @@ def tiny_model(architecture: str = "llama", seed: int = 0, dtype: torch.dtype = 
         model = GPT2LMHeadModel(GPT2Config(**shared, n_embd=32, n_layer=3, n_head=4, n_positions=CONTEXT_TOKENS))
     torch.set_rng_state(state)
     return model.to(dtype).eval()
+
+
+def tokens_read(model: PreTrainedModel) -> list[int]:
+    """A list that gets the number of tokens (rows times columns) of each forward pass from now on."""
+    counts: list[int] = []
+
+    def count(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
+        counts.append(output.shape[0] * output.shape[1])
+
+    model.get_input_embeddings().register_forward_hook(count)
+    return counts

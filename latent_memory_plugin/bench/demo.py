@@ -1,7 +1,7 @@
 """The demo: a frozen model meets a stream of problems, once with memory and once without.
 
-Each problem is answered before anything is learnt from it. Labels are used for the score only: the memory sees questions
-and the model's own rollouts.
+Each problem is answered before anything is learnt from it. Labels are used for the score only: the memory sees
+questions and the model's own rollouts.
 """
 
 import json
@@ -20,11 +20,10 @@ from latent_memory_plugin.records import Answer, Outcome
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.vote import vote
 
-PROBLEMS = 200
+PROBLEMS = 240
 PROBLEMS_AT_ONCE = 8
 VOTERS = 16
 SAMPLES_WITH_MEMORY = 4
-CURVE_WINDOW = 40
 
 Progress = Callable[[int, int, str], None]
 """(problems done, problems in all, what the last one came to)."""

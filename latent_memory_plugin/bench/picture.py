@@ -23,7 +23,9 @@ def learning_curve(report: dict[str, Any], path: Path) -> None:
         axes.plot(*_rolling([problem[name] for problem in problems]), label=label, color=colour, linewidth=width)
     read = [float(problem["latent"] is not None) for problem in problems]
     axes.fill_between(*_rolling(read), color="#0b6e4f", alpha=0.08, label="share answered with a Latent", linewidth=0)
-    axes.set(xlabel="problems seen", ylabel=f"accuracy (mean of the last {WINDOW})", ylim=(0, 1), xlim=(1, len(problems)))
+    axes.set(
+        xlabel="problems seen", ylabel=f"accuracy (mean of the last {WINDOW})", ylim=(0, 1), xlim=(1, len(problems))
+    )
     axes.set_title("A frozen model on its own stream of problems", loc="left")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,6 +1,5 @@
 """`learn`: a file of questions, learnt from one after the other; stopping at any moment loses nothing."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from latent_memory_plugin.cli.questions import Row
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.records import Outcome
-
-REASONS_SHOWN = 3
-NUMBER = re.compile(r"[0-9a-f]{32}|\d+(\.\d+)?")
-"""An id or a number in a reason."""
 
 
 def register(app: typer.Typer) -> None:
@@ -141,14 +136,5 @@ def _summary(outcomes: "Sequence[Outcome]", statuses: Sequence[str]) -> "Table":
     rows: list[tuple[str, str, str]] = []
     for status in statuses:
         reasons = [outcome.reason for outcome in outcomes if outcome.status == status]
-        rows.append((status, str(len(reasons)), "\n".join(_grouped(reasons))))
+        rows.append((status, str(len(reasons)), "\n".join(output.grouped(reasons))))
     return output.table("Learnt", ("outcome", "questions", "reasons"), rows, numbers=("questions",))
-
-
-def _grouped(reasons: Sequence[str]) -> list[str]:
-    """The commonest reasons; those that differ in their numbers alone are one."""
-    kinds: dict[str, list[str]] = {}
-    for reason in reasons:
-        kinds.setdefault(NUMBER.sub("", reason), []).append(reason)
-    commonest = sorted(kinds.values(), key=len, reverse=True)[:REASONS_SHOWN]
-    return [one[0] if len(one) == 1 else f"{len(one)} times, such as: {one[0]}" for one in commonest]

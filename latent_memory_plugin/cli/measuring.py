@@ -1,7 +1,7 @@
 """`demo` and `bench world`: what memory is worth, and what the embedded model can do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Seed = Annotated[int, typer.Option("--seed", help="Draws the problems and the samples.")]
+Families = Annotated[
+    Literal["tuning", "held-out"],
+    typer.Option("--families", help="Which half of the embedded world the stream is from."),
+]
+
+FIRST_IN_REPORT = ("second_half", "latents", "seconds", "seed")
+"""What most readers of a demo's JSON look for."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,14 +41,24 @@ def demo(
         str, typer.Option("--picture", metavar="FILE", callback=writable_file, help="Where the learning curve goes.")
     ] = "demo.png",
     seed: Seed = 0,
+    families: Families = "held-out",
 ) -> None:
     """Shows a frozen model getting better at its problems."""
-    from latent_memory_plugin.bench import demo as bench
+    from latent_memory_plugin.bench.demo import run
 
     with output.progress("problems") as advance:
-        report = bench.run(seed=seed, problems=problems, model=shared.model, questions=questions, progress=advance)
-    bench.draw(report, Path(picture))
-    output.emit(shared, report, _accuracies(report), _latents(report), f"The learning curve is in {picture}.")
+        report = run(seed, problems, shared.model, questions, advance, families)
+    present(shared, report, Path(picture))
+
+
+def present(shared: Shared, report: dict[str, Any], picture: Path) -> None:
+    """Draws the learning curve of a demo's report, shows its tables, and writes it as JSON where that is asked for."""
+    from latent_memory_plugin.bench.picture import learning_curve
+
+    learning_curve(report, picture)
+    ordered = {name: report[name] for name in FIRST_IN_REPORT} | report
+    run = f"Model {report['model']}, seed {report['seed']}, {report['seconds']:.0f} s."
+    output.emit(shared, ordered, _accuracies(report), _latents(report), f"{run} The learning curve is in {picture}.")
 
 
 def world(
@@ -67,22 +84,22 @@ def world(
 
 
 def _accuracies(report: dict[str, Any]) -> "Table":
-    names = ("without_memory", "with_memory", "majority_16")
-    tokens: dict[str, float] = report.get("tokens_per_answer", {})
-    rows = [
-        (name.replace("_", " "), f"{report['second_half'][name]:.2f}", f"{tokens[name]:.0f}" if name in tokens else "")
-        for name in names
-    ]
-    title = "Second half of the stream"
-    return output.table(title, ("one answer", "accuracy", "tokens"), rows, numbers=("accuracy", "tokens"))
+    names = {
+        "without_memory": "one sample without memory",
+        "with_memory": "one sample with memory",
+        "majority_16": "majority of 16 without memory",
+    }
+    half, tokens = report["second_half"], report["tokens_per_answer"]
+    rows = [(words, f"{half[name]:.2f}", f"{tokens[name]:.0f}") for name, words in names.items()]
+    columns = ("one answer", "accuracy", "tokens sampled")
+    title = f"Second half of {len(report['problems'])} problems; {half['coverage']:.0%} read a Latent"
+    return output.table(title, columns, rows, numbers=columns[1:])
 
 
 def _latents(report: dict[str, Any]) -> "Table":
-    refusals: list[str] = report.get("refusals", [])
-    rows = [
-        ("live", str(report["latents"]["live"]), ""),
-        ("refused", str(report["latents"]["refused"]), "\n".join(refusals)),
-    ]
+    latents = report["latents"]
+    rows = [("live", str(latents["live"]), "")]
+    rows.append(("refused", str(latents["refused"]), "\n".join(output.grouped(report["refusals"]))))
     return output.table("Latents", ("state", "number", "why"), rows, numbers=("number",))
 
 

@@ -1,6 +1,7 @@
 """Reports: tables for people on standard output, JSON for programs, progress on standard error."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ Advance = Callable[[int, int, str], None]
 
 SHORT_ID = 12
 """Characters of an id in a table; commands take them instead of the whole."""
+REASONS_SHOWN = 3
+NUMBER = re.compile(r"[0-9a-f]{32}|\d+(\.\d+)?")
+"""An id or a number in a reason."""
 
 
 def emit(shared: Shared, report: Any, *shown: "RenderableType") -> None:
@@ -96,3 +100,12 @@ def shortened(text: str, characters: int) -> str:
     """The text on one line, cut at a number of characters."""
     line = " ".join(text.split())
     return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
+def grouped(reasons: Sequence[str]) -> list[str]:
+    """The commonest reasons; those that differ in their numbers alone are one."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        kinds.setdefault(NUMBER.sub("", reason), []).append(reason)
+    commonest = sorted(kinds.values(), key=len, reverse=True)[:REASONS_SHOWN]
+    return [one[0] if len(one) == 1 else f"{len(one)} times, such as: {one[0]}" for one in commonest]

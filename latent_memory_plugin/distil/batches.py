@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 def split(items: Sequence[Item], max_tokens: int, tokens_of: Callable[[Item], int]) -> list[list[Item]]:
-    """The items in batches whose rows, padded to the longest, hold at most `max_tokens`; a longer single row stands alone."""
+    """The items in batches whose rows, padded to the longest, hold at most `max_tokens`; a longer row stands alone."""
     batches: list[list[Item]] = []
     longest = 0
     for item in sorted(items, key=tokens_of):

@@ -16,9 +16,9 @@ Objective = Callable[[Tensor, int], Step]
 def descend(start: Tensor, objective: Objective, attempt: Attempt) -> Tensor:
     """The best Latent (P, H) float32 of at most `steps` optimiser steps from `start` (P, H).
 
-    Best is the highest reward where the objective reports one, else the lowest loss, measured before each update. Ends
-    early after `patience` steps without a better one, or where no gradient is left. Raises `DistilError` where a loss or
-    a gradient is not finite.
+    Best is the highest reward where the objective reports one, else the lowest loss, measured before each update.
+    Ends early after `patience` steps without a better one, or where no gradient is left. Raises `DistilError` where a
+    loss or a gradient is not finite.
     """
     config = attempt.config
     latent = start.detach().clone().float().requires_grad_()  # (P, H)

@@ -43,8 +43,8 @@ class Scored:
 def grpo(attempt: Attempt, start: Tensor) -> Tensor:
     """A Latent (P, H) float32 after which the model's rollouts agree more often with the votes.
 
-    Each batch of fresh rollouts serves `updates` optimiser steps; the clipped ratio and the KL term are averaged over the
-    tokens of a completion, then over completions. Raises `DistilError` where a value is not finite.
+    Each batch of fresh rollouts serves `updates` optimiser steps; the clipped ratio and the KL term are averaged over
+    the tokens of a completion, then over completions. Raises `DistilError` where a value is not finite.
     """
     fresh: list[Scored] = []
 
@@ -64,7 +64,7 @@ def grpo(attempt: Attempt, start: Tensor) -> Tensor:
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """Group-normalised advantages (section 4.1.2 of arXiv 2402.03300) of one group's rewards (N,); 0 where all are equal."""
+    """Group-normalised advantages (arXiv 2402.03300, section 4.1.2) of rewards (N,); 0 where all are equal."""
     deviation = rewards.std(correction=0)
     if deviation < SMALLEST_DEVIATION:
         return torch.zeros_like(rewards)  # (N,)
@@ -98,9 +98,9 @@ def _sample(attempt: Attempt, latent: Tensor, number: int) -> list[Sampled]:
 
 def _reward(attempt: Attempt, lesson: Lesson, group: list[Rollout]) -> list[Sampled]:
     rewards = [float(attempt.agree(attempt.extract(rollout.text), lesson.answer)) for rollout in group]
-    values = (advantages(torch.tensor(rewards)) * lesson.trust).tolist()
+    values = advantages(torch.tensor(rewards)) * lesson.trust  # (N,)
     return [
-        Sampled(lesson.problem.question, rollout.token_ids, reward, value)
+        Sampled(lesson.problem.question, rollout.token_ids, reward, float(value))
         for rollout, reward, value in zip(group, rewards, values, strict=True)
     ]
 
@@ -121,8 +121,9 @@ def _score_batch(attempt: Attempt, batch: list[Sampled], latent: Tensor) -> Scor
     completions = [sampled.completion for sampled in batch]
     config = attempt.config
     with torch.no_grad():
-        old = attempt.model.log_probabilities(questions, completions, latent.detach())[0] if config.updates > 1 else None
-        plain = attempt.model.log_probabilities(questions, completions, None)[0] if config.kl else None
+        score = attempt.model.log_probabilities
+        old = score(questions, completions, latent.detach())[0] if config.updates > 1 else None  # (B, T)
+        plain = score(questions, completions, None)[0] if config.kl else None  # (B, T)
     return Scored(batch, old, plain)
 
 

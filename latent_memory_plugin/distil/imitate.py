@@ -1,6 +1,6 @@
 """Imitation: cross-entropy on the rollouts that agree with the vote. Nothing is sampled again.
 
-The positive half of a policy gradient, also known as rejection-sampling fine-tuning; here the only weights are a Latent.
+The positive half of a policy gradient, also known as rejection-sampling fine-tuning; the only weights are a Latent.
 """
 
 from collections import Counter
@@ -29,8 +29,8 @@ class Example:
 def imitate(attempt: Attempt, start: Tensor) -> Tensor:
     """A Latent (P, H) float32 after which the model is likelier to write what agreed with the votes.
 
-    Minimises the mean negative log-probability per token of the agreeing completions, each episode weighted by its trust.
-    Raises `DistilError` where no completion agrees or a value is not finite.
+    Minimises the mean negative log-probability per token of the agreeing completions, each episode weighted by its
+    trust. Raises `DistilError` where no completion agrees or a value is not finite.
     """
     model = attempt.model
     batches = split(examples(attempt), attempt.config.max_batch_tokens, lambda one: _tokens(model, one) + len(start))

@@ -99,7 +99,7 @@ class Prompts:
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
         """As `_encode_bare`, with the beginning-of-sequence token that plain text gets."""
         ids, offsets = self._encode_bare(text)
-        bos_id = self.tokenizer.bos_token_id
+        bos_id = cast("int | None", self.tokenizer.bos_token_id)
         if self.has_chat_template or bos_id is None or ids[:1] == [bos_id]:
             return ids, offsets
         whole = cast(list[int], self.tokenizer(text, verbose=False)["input_ids"])

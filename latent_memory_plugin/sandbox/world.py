@@ -24,6 +24,8 @@ def families(split: Split | Literal["all"] = "all") -> tuple[Family, ...]:
 
 def stream(chosen: Sequence[Family], problems: int, seed: int) -> list[WordProblem]:
     """`problems` distinct questions of the chosen families in random order, each family equally often."""
+    if not chosen:
+        raise InputError(f"chosen={chosen!r} holds no families; pass at least one.")
     rng = random.Random(f"stream-{seed}")
     drawn: dict[str, WordProblem] = {}
     while len(drawn) < problems:

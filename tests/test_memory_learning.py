@@ -1,0 +1,239 @@
+"""Learning through `LatentMemory`: on a fake world in which learning is real, and once on the embedded one."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, fake, fake_memory, pending
+
+from latent_memory_plugin import LatentMemory, NotFoundError
+from latent_memory_plugin.asker import Asker
+from latent_memory_plugin.config import RetrieveConfig, SamplingConfig
+from latent_memory_plugin.errors import ContextLengthError, InputError
+from latent_memory_plugin.records import Outcome, Problem, Rollout
+from latent_memory_plugin.testing import InMemoryStore
+from latent_memory_plugin.worker import Worker
+
+FEW = SUMS[:3]
+ENOUGH = SUMS[:8]
+
+
+def taught(root: Path, **named: Any) -> LatentMemory:
+    memory = fake_memory(root, **named)
+    outcomes = memory.learn(ENOUGH)
+    assert any(outcome.status == "live" for outcome in outcomes)
+    return memory
+
+
+def test_what_one_topic_taught_is_read_by_its_next_question_and_by_no_other_topic(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        [latent] = memory.latents()
+        near, far = memory.ask([SUMS[20], AGES[0]])
+        assert near.latent_ids == (latent.id,) and latent.id in near.reason
+        assert near.usage.latent_tokens == latent.shape[0]
+        assert far.latent_ids == () and "below the threshold" in far.reason and far.usage.latent_tokens == 0
+
+
+def test_a_latent_raises_the_share_of_the_voted_answer(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        reads = memory.ask(SUMS[20], n=64, seed=0)
+        memory.off()
+        plain = memory.ask(SUMS[20], n=64, seed=0)
+    shares = [sum(one.answer == "42" for one in asked.rollouts) / 64 for asked in (reads, plain)]
+    assert shares[0] > shares[1]
+
+
+def test_one_question_gives_one_outcome_and_a_list_gives_a_list(tmp_path: Path) -> None:
+    seen: list[Outcome] = []
+    with fake_memory(tmp_path) as memory:
+        single = memory.learn(SUMS[0], seen.append)
+        several = memory.learn(FEW[1:], seen.append)
+        assert isinstance(single, Outcome) and single.status == "waiting" and single.vote is not None
+        assert [one.question for one in several] == FEW[1:]
+        assert seen == [single, *several]
+        assert memory.learn([]) == []
+
+
+def test_episodes_are_listed_oldest_first_and_by_state(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        memory.learn(AGES[0])
+        assert [episode.question for episode in memory.episodes()] == [*ENOUGH, AGES[0]]
+        assert pending(memory) == [AGES[0]]
+        assert all(episode.state == "learnt" and episode.reason for episode in memory.episodes("learnt"))
+
+
+def test_a_forgotten_latent_is_gone_and_its_id_unknown(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        [latent] = memory.latents()
+        assert memory.latent(latent.id) == latent
+        memory.forget(latent.id)
+        assert list(memory.latents()) == []
+        assert memory.ask(SUMS[20]).latent_ids == ()
+        for call in (memory.forget, memory.latent):
+            with pytest.raises(NotFoundError, match=latent.id):
+                call(latent.id)
+
+
+def test_a_latent_forgotten_between_lookup_and_reading_does_not_break_the_answer() -> None:
+    class Forgetful(InMemoryStore):
+        def nearest(self, key: Any, limit: int = 1) -> list[tuple[str, float]]:
+            return [("gone", 0.9)]
+
+    asker = Asker(fake(), Forgetful(), RetrieveConfig(), lambda text: text)
+    [answer] = asker.ask([Problem(question=SUMS[0])], 1, SamplingConfig(), 0)
+    assert answer.latent_ids == () and "forgotten" in answer.reason and answer.usage.latent_tokens == 0
+
+
+def test_namespaces_are_walls(tmp_path: Path) -> None:
+    with taught(tmp_path, namespace="a") as first, fake_memory(tmp_path, "b") as second:
+        assert len(list(first.latents())) == 1
+        assert list(second.latents()) == list(second.episodes()) == []
+        assert second.ask(SUMS[20]).reason == "No Latent is stored yet."
+        assert second.learn(SUMS[20]).status == "waiting"
+        with pytest.raises(NotFoundError):
+            second.forget(next(first.latents()).id)
+
+
+# -- observing ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_observed_answer_joins_the_vote_of_the_models_own_rollouts(tmp_path: Path) -> None:
+    with fake_memory(tmp_path) as memory:
+        outcome = memory.observe(SUMS[0], answer="It is 2.")
+        assert outcome.vote is not None and outcome.vote.total == 1 + CONFIG.vote.rollouts
+        [episode] = memory.episodes()
+        assert (episode.rollouts[0].answer, episode.rollouts[0].finished) == ("2", False)
+
+
+def test_observed_rollouts_are_voted_on_as_they_are(tmp_path: Path) -> None:
+    with fake_memory(tmp_path) as memory:
+        seen = ["#### 2", Rollout(text="#### 2"), "#### 5"]
+        outcome = memory.observe(SUMS[0], answer="#### 2", rollouts=seen)
+        assert outcome.vote is not None
+        assert outcome.vote.counts == (("2", 3), ("5", 1))
+
+
+def test_observing_for_later_learns_nothing_until_consolidate(tmp_path: Path) -> None:
+    with fake_memory(tmp_path) as memory:
+        outcomes = [memory.observe(question, when="manual") for question in ENOUGH]
+        assert {one.status for one in outcomes} == {"waiting"} and "consolidate()" in outcomes[0].reason
+        assert pending(memory) == ENOUGH and list(memory.latents()) == []
+        assert "live" in {outcome.status for outcome in memory.consolidate()}
+        assert pending(memory) == []
+
+
+def test_the_background_learns_while_the_agent_goes_on_observing(tmp_path: Path) -> None:
+    model = Gated(ANSWERS, bias=1.5)
+    with fake_memory(tmp_path, model=model) as memory:
+        memory.observe(ENOUGH[0], when="background")
+        assert model.wanted.wait(timeout=30)
+        for question in ENOUGH[1:]:
+            assert memory.observe(question, when="background").status == "waiting"
+        assert pending(memory) == ENOUGH
+        model.gate.set()
+        memory.consolidate()
+        assert len(list(memory.latents())) == 1 and pending(memory) == []
+
+
+def test_closing_leaves_what_the_background_had_not_begun_pending_and_reopening_learns_it(tmp_path: Path) -> None:
+    model = Gated(ANSWERS, bias=1.5)
+    memory = fake_memory(tmp_path, model=model)
+    for question in ENOUGH:
+        memory.observe(question, when="background")
+    assert model.wanted.wait(timeout=30)
+    closing = threading.Thread(target=memory.close)
+    closing.start()
+    model.gate.set()
+    closing.join(timeout=30)
+    assert not closing.is_alive()
+    with fake_memory(tmp_path) as again:
+        assert pending(again) == ENOUGH
+        again.consolidate()
+        assert len(list(again.latents())) == 1 and pending(again) == []
+
+
+def test_a_reopened_root_has_its_latents_and_answers_as_before(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        before, latents = memory.ask(SUMS[20], seed=5), list(memory.latents())
+    with fake_memory(tmp_path) as again:
+        assert list(again.latents()) == latents
+        assert again.ask(SUMS[20], seed=5) == before
+
+
+# -- the background thread ---------------------------------------------------------------------------------------------
+
+
+def drained(worker: Worker) -> bool:
+    waiting = threading.Thread(target=worker.drain, daemon=True)
+    waiting.start()
+    waiting.join(timeout=20)
+    return not waiting.is_alive()
+
+
+def test_the_worker_outlives_a_failure_that_cannot_even_be_recorded() -> None:
+    done: list[str] = []
+
+    def work(episode_id: str) -> None:
+        done.append(episode_id)
+        raise OSError("disk full")
+
+    def failed(episode_id: str, error: Exception) -> None:
+        raise error
+
+    worker = Worker(work, failed)
+    for episode_id in ("a", "b"):
+        worker.submit(episode_id)
+    assert drained(worker) and done == ["a", "b"]
+    worker.close()
+
+
+def test_what_is_submitted_after_closing_is_not_waited_for() -> None:
+    worker = Worker(lambda episode_id: None, lambda episode_id, error: None)
+    worker.close()
+    worker.submit("late")
+    assert drained(worker)
+
+
+# -- bad input learns nothing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", ["", "  \n", "x" * 100_000, None, 5])
+def test_one_bad_question_in_a_list_and_nothing_is_learnt_or_journaled(tmp_path: Path, bad: Any) -> None:
+    with fake_memory(tmp_path) as memory:
+        with pytest.raises(InputError):
+            memory.learn([*SUMS[:20], bad])
+        assert list(memory.episodes()) == []
+
+
+def test_a_question_too_long_to_learn_from_is_refused_before_anything_is_journaled(tmp_path: Path) -> None:
+    room = CONFIG.distil.latent_tokens + CONFIG.sampling.max_new_tokens
+    with fake_memory(tmp_path, model=fake(context_tokens=room + 4)) as memory:
+        for call in (memory.learn, memory.observe):
+            with pytest.raises(ContextLengthError, match=r"5 tokens .* leaves room for 4"):
+                call("sum: 1 and 1 more")
+        with pytest.raises(ContextLengthError):
+            memory.learn([*SUMS[:20], "sum: 1 and 1 more"])
+        assert list(memory.episodes()) == []
+        assert memory.learn(SUMS[0]).status == "waiting"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rollouts": "#### 2"},
+        {"rollouts": [5]},
+        {"answer": 5},
+        {"when": "later"},
+        {"question": ""},
+        {"question": ["sum: 1 and 1"]},
+    ],
+)
+def test_an_episode_that_cannot_be_used_is_refused_by_value_and_not_journaled(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    with fake_memory(tmp_path) as memory:
+        with pytest.raises(InputError) as refused:
+            memory.observe(**{"question": SUMS[0], **given})
+        assert repr(next(iter(given.values()))) in str(refused.value) or "5" in str(refused.value)
+        assert list(memory.episodes()) == []
