@@ -26,7 +26,7 @@ def main(
         typer.Option(metavar="FILE.jsonl", help="Your own problems, with 'question' and, for the score, 'answer'."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the problems and the samples.")] = 0,
-    count: Annotated[int, typer.Option(min=2, help="Problems of the embedded world in the stream.")] = 200,
+    count: Annotated[int, typer.Option(min=2, help="Problems of the embedded world in the stream.")] = 240,
     families: Annotated[
         Literal["tuning", "held-out"], typer.Option(help="Which half of the embedded world.")
     ] = "held-out",

@@ -91,7 +91,8 @@ class Consolidator:
         One that took part in a neighbour's attempt, or failed before, keeps the state it got there.
         """
         if episode.state != "pending":
-            return self._outcome(episode, STATUS_OF_SETTLED[episode.state], episode.reason)
+            reason = f"Settled before its turn. {episode.reason}"
+            return self._outcome(episode, STATUS_OF_SETTLED[episode.state], reason)
         began = time.monotonic()
         try:
             outcome = self._attempt(episode)

@@ -16,8 +16,17 @@ def explain(error: ValidationError) -> str:
     )
 
 
+def encodable(text: str) -> str:
+    """The text, where it can be written as UTF-8; else raises InputError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise InputError(f"The text {text!r:.80} holds half a surrogate pair and cannot be stored; repair it.") from exc
+    return text
+
+
 class Frozen(BaseModel):
-    """Base of records and configs: frozen, unknown fields refused, wrong values raise `_error`."""
+    """Base of records and configs: frozen, unknown fields refused, wrong values raise this library's errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,7 +34,14 @@ class Frozen(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as exc:
-            raise self._refusal(explain(exc)) from exc
+            raise self._translated(exc) from exc
+
+    @classmethod
+    def _translated(cls, error: ValidationError) -> LatentMemoryError:
+        """An error of this library that a validator raised, as it is; else a refusal that names the fields."""
+        causes = (item.get("ctx", {}).get("error") for item in error.errors(include_url=False))
+        raised = next((cause for cause in causes if isinstance(cause, LatentMemoryError)), None)
+        return raised or cls._refusal(explain(error))
 
     @classmethod
     def _refusal(cls, reasons: str) -> LatentMemoryError:
@@ -37,4 +53,4 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as exc:
-            raise cls._refusal(explain(exc)) from exc
+            raise cls._translated(exc) from exc

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.frozen import Frozen, encodable
 
 MAX_QUESTION_CHARACTERS = 65_536
 
@@ -32,7 +32,7 @@ def new_id() -> str:
 
 def question_hash(question: str) -> str:
     """SHA-256 of a question without surrounding white space, 64 hexadecimal digits."""
-    return hashlib.sha256(question.strip().encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(question.strip().encode()).hexdigest()
 
 
 class Problem(Frozen):
@@ -52,7 +52,7 @@ class Problem(Frozen):
                 f"The question starting {stripped[:40]!r} has {len(stripped):,} characters, more than "
                 f"{MAX_QUESTION_CHARACTERS:,}; shorten it or split it into several questions."
             )
-        return stripped
+        return encodable(stripped)
 
     @property
     def hash(self) -> str:
@@ -72,6 +72,11 @@ class Rollout(Frozen):
     finished: bool = True
     """True where the model ended by itself or met a stop string; False where it ran out of tokens, or where only an
     answer is known and not how it was reached. Unfinished rollouts vote but are never imitated."""
+
+    @field_validator("text")
+    @classmethod
+    def _storable(cls, text: str) -> str:
+        return encodable(text)
 
 
 class Vote(Frozen):

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.errors import ConfigError, InputError
@@ -104,11 +104,11 @@ def _open(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> O
 
     if not isinstance(model, ModelConfig):
         return Opened(model, Store.open(root, namespace, (model.name, model.fingerprint), model.encoder), None)
-    loaded = _models.take(model, lambda: _load(model))
+    loaded = _models.take(cast(Hashable, model), lambda: _load(model))
     try:
         return Opened(loaded, Store.open(root, namespace, (loaded.name, loaded.fingerprint), loaded.encoder), model)
     except BaseException:
-        _models.give_back(model)
+        _models.give_back(cast(Hashable, model))
         raise
 
 
@@ -121,7 +121,7 @@ def _load(config: ModelConfig) -> "LanguageModel":
 def _close(opened: Opened) -> None:
     opened.store.close()
     if opened.config is not None:
-        _models.give_back(opened.config)
+        _models.give_back(cast(Hashable, opened.config))
 
 
 _models: "Shelf[LanguageModel]" = Shelf(lambda model: None)

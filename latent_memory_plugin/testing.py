@@ -8,7 +8,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Kept = TypeVar("Kept")
 
 FIRST, SECOND = 1, 2
 KEY_SIZE = 64
@@ -108,11 +110,11 @@ class FakeModel:
 class InMemoryStore:
     """A store that forgets everything with the process."""
 
-    _episodes: dict[str, Episode] = field(default_factory=dict)
-    _episode_keys: dict[str, np.ndarray] = field(default_factory=dict)
-    _latents: dict[str, Latent] = field(default_factory=dict)
-    _tensors: dict[str, np.ndarray] = field(default_factory=dict)
-    _latent_keys: dict[str, np.ndarray] = field(default_factory=dict)
+    _episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
+    _episode_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    _latents: dict[str, Latent] = field(default_factory=dict[str, Latent])
+    _tensors: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    _latent_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     def commit(self, episode: Episode, key: np.ndarray) -> None:
         """Keeps a new episode."""
@@ -183,7 +185,7 @@ def _direction(topic: str) -> np.ndarray:
     return (drawn / np.linalg.norm(drawn)).astype(np.float32)
 
 
-def _get(kept: Mapping[str, "object"], wanted: str):
+def _get(kept: Mapping[str, Kept], wanted: str) -> Kept:
     if wanted not in kept:
         raise NotFoundError(f"Nothing has the id {wanted!r}.")
     return kept[wanted]

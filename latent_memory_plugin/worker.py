@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-STOP = None
-
 
 class Worker:
     """Calls `work(episode_id)` for each submitted id, in order, in one thread that outlives a failing call."""
@@ -16,6 +14,7 @@ class Worker:
     def __init__(self, work: Callable[[str], None], failed: Callable[[str, Exception], None]) -> None:
         self._work = work
         self._failed = failed
+        # None ends the thread.
         self._queue: queue.Queue[str | None] = queue.Queue()
         self._lock = threading.Lock()
         self._stopping = False
@@ -36,11 +35,11 @@ class Worker:
         """Lets the episode under way finish and leaves the rest pending in the journal."""
         with self._lock:
             self._stopping = True
-            self._queue.put(STOP)
+            self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (episode_id := self._queue.get()) is not STOP:
+        while (episode_id := self._queue.get()) is not None:
             try:
                 if not self._stopping:
                     self._learn(episode_id)

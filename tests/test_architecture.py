@@ -56,8 +56,9 @@ ROOMS = {
     "learner": Room(f"{RECORDS} answers vote retrieve consolidate worker", "numpy"),
     "memory": Room(f"{STAGES} model store consolidate worker shared asker learner"),
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
-    "bench": Room(f"{RECORDS} answers vote model memory sandbox", "matplotlib numpy"),
-    "cli": Room(f"{RECORDS} store shared memory sandbox bench", "typer rich click"),
+    "questions": Room("errors records"),
+    "bench": Room(f"{RECORDS} answers vote model memory sandbox questions", "matplotlib numpy"),
+    "cli": Room(f"{RECORDS} store shared memory sandbox bench questions", "typer rich click"),
     "testing": Room(RECORDS, "torch numpy"),
 }
 ALWAYS = {"__init__", "typing_extensions"}

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
 from typer.testing import CliRunner, Result
 
 from latent_memory_plugin import __version__
 from latent_memory_plugin.cli import app
+from latent_memory_plugin.cli.options import one_line_errors
 from latent_memory_plugin.records import Answer, Latent
 from latent_memory_plugin.store import Store
 
@@ -157,6 +159,13 @@ def test_debug_shows_the_traceback_and_without_it_there_is_none(root: Path) -> N
     assert shown.returncode == 1
     assert "Traceback" in shown.stderr and "InputError" in shown.stderr
     assert "Traceback" not in refusal(shell("ask", " ", "--root", root))
+
+
+def test_ctrl_c_anywhere_is_one_line_and_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, one_line_errors(debug=False):
+        raise KeyboardInterrupt
+    assert left.value.exit_code == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_a_root_below_a_file_is_refused(tmp_path: Path) -> None:

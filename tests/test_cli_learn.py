@@ -17,7 +17,7 @@ from latent_memory_plugin import LatentMemory
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.cli.learning import learn
 from latent_memory_plugin.cli.options import Shared
-from latent_memory_plugin.errors import ModelError
+from latent_memory_plugin.errors import StoreWriteError
 from latent_memory_plugin.records import Outcome, Rollout
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.store import Store
@@ -133,8 +133,8 @@ def test_without_resume_a_second_run_skips_what_a_latent_covers(tmp_path: Path) 
 def test_an_error_halfway_goes_on_after_saying_what_was_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shared = OnFake(root=tmp_path / "root", fake=fake({2: ModelError("The model broke.")}))
-    with pytest.raises(ModelError, match="broke"):
+    shared = OnFake(root=tmp_path / "root", fake=fake({2: StoreWriteError("The disk is full.")}))
+    with pytest.raises(StoreWriteError, match="full"):
         learn(shared, jsonl(tmp_path, [*ALONE, *NEAR]))
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.startswith("Kept: the outcomes of 3 questions (3 waiting); 15 episodes")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,9 +29,10 @@ def rollouts(*answers: str) -> tuple[Rollout, ...]:
     return tuple(Rollout(text=f"#### {one}", answer=one, token_ids=ids[one]) for one in answers)
 
 
-def attempt(answer: str = "2", watch: Callable[[Step], None] | None = None, **settings: object) -> Attempt:
+def attempt(answer: str = "2", watch: Callable[[Step], None] | None = None, **settings: Any) -> Attempt:
     lesson = Lesson(Problem(question=QUESTION), answer, rollouts("2", "2", "3", "2"), trust=0.75)
-    config = DistilConfig(**{"steps": 20, "learning_rate": 0.05, **settings})
+    chosen: dict[str, Any] = {"steps": 20, "learning_rate": 0.05, **settings}
+    config = DistilConfig(**chosen)
     return Attempt(MODEL, (lesson,), config, SamplingConfig(), extract, agree, seed=0, watch=watch)
 
 
@@ -77,7 +79,6 @@ def test_an_unfinished_rollout_is_not_imitated() -> None:
 
 
 def test_the_gradient_of_imitation_equals_finite_differences() -> None:
-    gradients: list[Tensor] = []
     latent = torch.full((3, 4), 0.1, requires_grad=True)
 
     def loss(values: Tensor) -> Tensor:
@@ -85,7 +86,6 @@ def test_the_gradient_of_imitation_equals_finite_differences() -> None:
         return -token_mean(log_probabilities, mask).sum()
 
     loss(latent).backward()
-    gradients.append(latent.grad)
     step = 1e-2
     numeric = torch.zeros(3, 4)
     for row in range(3):
@@ -93,7 +93,7 @@ def test_the_gradient_of_imitation_equals_finite_differences() -> None:
             shifted = torch.zeros(3, 4)
             shifted[row, column] = step
             numeric[row, column] = (loss(latent.detach() + shifted) - loss(latent.detach() - shifted)) / (2 * step)
-    assert torch.allclose(gradients[0], numeric, atol=1e-4)
+    assert latent.grad is not None and torch.allclose(latent.grad, numeric, atol=1e-4)
 
 
 def test_advantages_have_zero_mean_and_unit_deviation_and_vanish_where_all_agree() -> None:
@@ -111,14 +111,14 @@ def test_on_fresh_rollouts_the_policy_gradient_is_the_advantage_times_the_score(
     new = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     mask = torch.tensor([[True, True]])
     policy_loss(new, Scored([sampled(1.5)], None, None), mask, clip=0.2, kl=0.0).sum().backward()
-    assert torch.allclose(new.grad, torch.tensor([[-0.75, -0.75]]))
+    assert new.grad is not None and torch.allclose(new.grad, torch.tensor([[-0.75, -0.75]]))
 
 
 def test_a_ratio_beyond_the_clip_has_no_gradient_in_the_direction_of_its_advantage() -> None:
     new = torch.tensor([[0.5]], requires_grad=True)
     mask = torch.tensor([[True]])
     policy_loss(new, Scored([sampled(1.0)], torch.zeros(1, 1), None), mask, clip=0.2, kl=0.0).sum().backward()
-    assert not new.grad.any()
+    assert new.grad is not None and not new.grad.any()
 
 
 def test_the_divergence_term_is_zero_at_the_plain_model_and_positive_elsewhere() -> None:

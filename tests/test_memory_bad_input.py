@@ -100,8 +100,9 @@ def test_a_config_or_model_of_the_wrong_kind_is_refused_at_once(tmp_path: Path, 
 
 @pytest.mark.parametrize("named", [{"root": 5}, {"namespace": None}, {"namespace": 5}])
 def test_a_root_or_namespace_that_is_no_text_is_refused_at_once(tmp_path: Path, named: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"root": tmp_path, **named}
     with pytest.raises(InputError, match=next(iter(named))):
-        LatentMemory(**{"root": tmp_path, **named})
+        LatentMemory(**arguments)
 
 
 def test_an_empty_namespace_is_refused(tmp_path: Path) -> None:
@@ -140,8 +141,13 @@ def test_a_root_made_by_another_model_is_refused_with_both_names_and_nothing_is_
     root, other = tmp_path / "root", tmp_path / "other"
     tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
-    config = Qwen3Config(vocab_size=len(tokenizer), num_hidden_layers=2, head_dim=8, eos_token_id=2, **sizes)
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    config = Qwen3Config(vocab_size=len(tokenizer), eos_token_id=2, **sizes)
     Qwen3ForCausalLM(config).save_pretrained(other)
     tokenizer.save_pretrained(other)
     with LatentMemory(root) as memory:

@@ -134,6 +134,7 @@ def test_the_background_learns_while_the_agent_goes_on_observing(tmp_path: Path)
         model.gate.set()
         memory.consolidate()
         assert len(list(memory.latents())) == 1 and pending(memory) == []
+    assert not model.closed, "observing waited for learning"
 
 
 def test_closing_leaves_what_the_background_had_not_begun_pending_and_reopening_learns_it(tmp_path: Path) -> None:
@@ -233,7 +234,8 @@ def test_an_episode_that_cannot_be_used_is_refused_by_value_and_not_journaled(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     with fake_memory(tmp_path) as memory:
+        arguments: dict[str, Any] = {"question": SUMS[0], **given}
         with pytest.raises(InputError) as refused:
-            memory.observe(**{"question": SUMS[0], **given})
+            memory.observe(**arguments)
         assert repr(next(iter(given.values()))) in str(refused.value) or "5" in str(refused.value)
         assert list(memory.episodes()) == []

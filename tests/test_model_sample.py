@@ -224,6 +224,12 @@ def test_chosen_tokens_follow_the_distribution() -> None:
     assert counts[4] == 0
 
 
+def test_a_token_without_probability_is_never_chosen() -> None:
+    logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]] * 2)
+    uniform = torch.tensor([0.0, 1.0 - 2**-53], dtype=torch.float64)
+    assert draw.choose(logits, uniform, SamplingConfig()).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.85, 0.999])
 def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
     chances = torch.tensor([0.1, 0.4, 0.2, 0.3])

@@ -3,11 +3,12 @@
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from latent_memory_plugin.bench.world import measure
 from latent_memory_plugin.model import LanguageModel
@@ -26,14 +27,14 @@ UNSEEN = (
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(WEIGHTS)
 
 
 # -- tokenizer ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_digit_is_a_token_of_its_own(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_every_digit_is_a_token_of_its_own(tokenizer: Any) -> None:
     for text in ("1234567890", "12+8=20. mean: 20/2=10.", "x42y"):
         pieces = [tokenizer.decode([one]) for one in tokenizer(text, add_special_tokens=False).input_ids]
         assert "".join(pieces) == text
@@ -41,7 +42,7 @@ def test_every_digit_is_a_token_of_its_own(tokenizer: PreTrainedTokenizerFast) -
 
 
 @pytest.mark.parametrize("text", [*UNSEEN, "".join(map(chr, range(1, 0x250)))])
-def test_text_it_was_never_trained_on_comes_back_as_it_was(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+def test_text_it_was_never_trained_on_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False).input_ids
     assert tokenizer.decode(ids) == text
     assert tokenizer.unk_token_id is None or tokenizer.unk_token_id not in ids
@@ -50,9 +51,7 @@ def test_text_it_was_never_trained_on_comes_back_as_it_was(tokenizer: PreTrained
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_depends_on_the_seed_and_its_number_alone(
-    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_depends_on_the_seed_and_its_number_alone(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "ROWS", 2)
     monkeypatch.setattr(train, "ROW_TOKENS", 96)
     first, other = train.batch(tokenizer, 1), train.batch(tokenizer, 2)
@@ -66,10 +65,15 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(
     assert first.weights.unique().tolist() == pytest.approx([train.UNSPOKEN_WEIGHT, 1.0])
 
 
-def tiny_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+def tiny_model(tokenizer: Any) -> Qwen3ForCausalLM:
     torch.manual_seed(train.SEED)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    more = {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    more: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True}
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     return Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **sizes, **more, **ends))
 
@@ -88,9 +92,10 @@ def test_training_that_is_stopped_and_started_again_ends_at_the_same_weights(
 ) -> None:
     train.train(tmp_path / "whole", steps=6)
     whole = load_file(tmp_path / "whole" / "model.safetensors")
-    real, seen = train.batch, []
+    real = train.batch
+    seen: list[int] = []
 
-    def stopped_at_five(tokenizer: PreTrainedTokenizerFast, step: int) -> train.Batch:
+    def stopped_at_five(tokenizer: Any, step: int) -> train.Batch:
         seen.append(step)
         if seen.count(5) == 1 and step == 5:
             raise KeyboardInterrupt
@@ -110,11 +115,11 @@ def test_training_that_is_stopped_and_started_again_ends_at_the_same_weights(
 
 @pytest.mark.usefixtures("small_training")
 def test_training_makes_its_text_likelier_and_its_result_loads(tmp_path: Path) -> None:
-    tokenizer = train.build_tokenizer()
+    tokenizer: Any = train.build_tokenizer()
     rows = train.batch(tokenizer, 0)
     before = train.loss_of(tiny_model(tokenizer), rows).item()
     train.train(tmp_path, steps=30)
-    trained = AutoModelForCausalLM.from_pretrained(tmp_path)
+    trained: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert train.loss_of(trained, rows).item() < before - 0.5
     assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == tokenizer.get_vocab()
 
@@ -133,10 +138,10 @@ def test_the_embedded_model_is_small_safe_and_loads_by_its_architecture() -> Non
 
 
 def test_the_tokenizer_of_the_weights_is_the_one_the_script_makes(
-    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "TOKENIZER_DOCUMENTS", 60)
-    made = train.build_tokenizer()
+    made: Any = train.build_tokenizer()
     assert made.chat_template == tokenizer.chat_template
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "padding_side"):
         assert getattr(made, name) == getattr(tokenizer, name)

@@ -4,7 +4,6 @@ Each problem is answered before anything is learnt from it. Labels are used for 
 questions and the model's own rollouts.
 """
 
-import json
 import tempfile
 import time
 from collections import Counter
@@ -13,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from latent_memory_plugin import LatentMemory
+from latent_memory_plugin import LatentMemory, questions
 from latent_memory_plugin.answers import agree
-from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Answer, Outcome
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.vote import vote
@@ -47,11 +45,11 @@ class Scored:
 
     kind: str
     """Family or file."""
-    without_memory: float
-    """Share of right samples without memory, 0 to 1."""
-    with_memory: float
+    without_memory: float | None
+    """Share of right samples without memory, 0 to 1; None without a label, here and below."""
+    with_memory: float | None
     """Share of right samples with memory, 0 to 1."""
-    majority_16: float
+    majority_16: float | None
     """1 where the majority of 16 samples without memory is right."""
     latent: str | None
     """The Latent that was read."""
@@ -65,12 +63,12 @@ def run(
     seed: int = 0,
     problems: int = PROBLEMS,
     model: str | None = None,
-    questions: Path | None = None,
+    file: Path | None = None,
     progress: Progress | None = None,
     split: Literal["tuning", "held-out"] = "held-out",
 ) -> dict[str, Any]:
     """Runs the stream in a store of its own and returns the report; nothing is left on the disk."""
-    asked = read(questions) if questions else embedded(split, problems, seed)
+    asked = own(file) if file else embedded(split, problems, seed)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as root, LatentMemory(root=root, model=model, namespace="demo") as memory:
         scores, outcomes = _stream(memory, asked, seed, progress)
@@ -85,24 +83,9 @@ def embedded(split: Literal["tuning", "held-out"], problems: int, seed: int) -> 
     return [Question(problem.question, problem.answer, problem.family.name) for problem in drawn]
 
 
-def read(path: Path) -> list[Question]:
-    """Questions of a JSONL file with `question` and, for the score, `answer`. Raises `InputError` naming a bad line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{str(path)!r} cannot be read as text ({exc}); pass a JSONL file.") from exc
-    return [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _row(path: Path, number: int, line: str) -> Question:
-    try:
-        row = json.loads(line)
-        answer = row.get("answer")
-        return Question(row["question"], None if answer is None else str(answer), path.stem)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise InputError(
-            f"Line {number} of {str(path)!r} is {line!r:.60}; expected a JSON object with 'question' and 'answer'."
-        ) from exc
+def own(path: Path) -> list[Question]:
+    """The problems of a JSONL file with `question` and, for the score, `answer`. Raises `InputError`."""
+    return [Question(row.problem.question, row.answer, path.stem) for row in questions.read(path)]
 
 
 def _stream(
@@ -131,14 +114,16 @@ def _score(asked: Question, plain: Answer, recalled: Answer) -> Scored:
         kind=asked.kind,
         without_memory=_right(plain, asked.answer),
         with_memory=_right(recalled, asked.answer),
-        majority_16=float(agree(winner, asked.answer)),
+        majority_16=None if asked.answer is None else float(agree(winner, asked.answer)),
         latent=recalled.latent_ids[0] if recalled.latent_ids else None,
         tokens_without=plain.usage.completion_tokens / len(plain.rollouts),
         tokens_with=recalled.usage.completion_tokens / len(recalled.rollouts),
     )
 
 
-def _right(answer: Answer, label: str | None) -> float:
+def _right(answer: Answer, label: str | None) -> float | None:
+    if label is None:
+        return None
     return sum(agree(rollout.answer, label) for rollout in answer.rollouts) / len(answer.rollouts)
 
 
@@ -155,7 +140,7 @@ def summarise(scores: Sequence[Scored], outcomes: Sequence[Outcome]) -> dict[str
         "tokens_per_answer": {
             "without_memory": _mean([one.tokens_without for one in scores[half:]]),
             "with_memory": _mean([one.tokens_with for one in scores[half:]]),
-            "majority_16": VOTERS * _mean([one.tokens_without for one in scores[half:]]),
+            "majority_16": _mean([VOTERS * one.tokens_without for one in scores[half:]]),
         },
         "problems": [asdict(score) for score in scores],
     }
@@ -165,11 +150,13 @@ def _tried(outcome: Outcome) -> bool:
     return outcome.status == "refused" and outcome.trial is not None
 
 
-def _accuracies(scores: Sequence[Scored]) -> dict[str, float]:
+def _accuracies(scores: Sequence[Scored]) -> dict[str, float | None]:
     names = ("without_memory", "with_memory", "majority_16")
     accuracies = {name: _mean([getattr(score, name) for score in scores]) for name in names}
     return accuracies | {"coverage": _mean([float(score.latent is not None) for score in scores])}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return round(sum(values) / len(values), 4) if values else 0.0
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known, to four digits; None where none is."""
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 4) if known else None

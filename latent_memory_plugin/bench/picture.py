@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 WINDOW = 40
+FEWEST = 10
 LINES = (
     ("with_memory", "one sample with memory", "#0b6e4f", 2.6),
     ("majority_16", "majority of 16 without memory", "#8a8d91", 1.6),
@@ -20,7 +21,8 @@ def learning_curve(report: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, label, colour, width in LINES:
-        axes.plot(*_rolling([problem[name] for problem in problems]), label=label, color=colour, linewidth=width)
+        known = [problem[name] for problem in problems if problem[name] is not None]
+        axes.plot(*_rolling(known), label=label, color=colour, linewidth=width)
     read = [float(problem["latent"] is not None) for problem in problems]
     axes.fill_between(*_rolling(read), color="#0b6e4f", alpha=0.08, label="share answered with a Latent", linewidth=0)
     axes.set(
@@ -34,6 +36,6 @@ def learning_curve(report: dict[str, Any], path: Path) -> None:
 
 
 def _rolling(values: Sequence[float]) -> tuple[list[int], list[float]]:
-    """Positions from 1 and the mean of up to `WINDOW` values before each."""
-    ends = range(1, len(values) + 1)
+    """Positions and the mean of up to `WINDOW` values before each, from the first that has `FEWEST`."""
+    ends = range(min(FEWEST, len(values)), len(values) + 1)
     return list(ends), [sum(values[max(0, end - WINDOW) : end]) / min(end, WINDOW) for end in ends]

@@ -14,8 +14,8 @@ from latent_memory_plugin.cli.options import INTERRUPTED, STORE_AND_MODEL, Share
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from latent_memory_plugin.cli.questions import Row
     from latent_memory_plugin.memory import LatentMemory
+    from latent_memory_plugin.questions import Row
     from latent_memory_plugin.records import Outcome
 
 
@@ -38,7 +38,7 @@ def learn(
 
     Each is sampled and voted on, a Latent is distilled, and it is stored where it passes its trial.
     """
-    from latent_memory_plugin.cli import questions
+    from latent_memory_plugin import questions
     from latent_memory_plugin.errors import LatentMemoryError
 
     rows = questions.read(file)

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     shared: Shared,
-    problems: Annotated[int, typer.Option("--problems", min=2, help="Length of the stream.")] = 200,
+    problems: Annotated[int, typer.Option("--problems", min=2, help="Length of the stream.")] = 240,
     questions: Annotated[
         Path | None,
         typer.Option("--questions", metavar="FILE.jsonl", help="Your own problems, with 'question' and 'answer'."),
@@ -83,6 +83,10 @@ def world(
     output.emit(shared, report, output.table(title, columns, rows, numbers=columns[2:]))
 
 
+def _share(value: float | None) -> str:
+    return "no labels" if value is None else f"{value:.2f}"
+
+
 def _accuracies(report: dict[str, Any]) -> "Table":
     names = {
         "without_memory": "one sample without memory",
@@ -90,7 +94,7 @@ def _accuracies(report: dict[str, Any]) -> "Table":
         "majority_16": "majority of 16 without memory",
     }
     half, tokens = report["second_half"], report["tokens_per_answer"]
-    rows = [(words, f"{half[name]:.2f}", f"{tokens[name]:.0f}") for name, words in names.items()]
+    rows = [(words, _share(half[name]), f"{tokens[name]:.0f}") for name, words in names.items()]
     columns = ("one answer", "accuracy", "tokens sampled")
     title = f"Second half of {len(report['problems'])} problems; {half['coverage']:.0%} read a Latent"
     return output.table(title, columns, rows, numbers=columns[1:])

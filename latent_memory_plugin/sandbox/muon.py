@@ -5,6 +5,7 @@ slower.
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """Nearly the closest (half-)orthogonal matrix of the same shape (R, C)."""
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    update = matrix.mT if tall else matrix
-    update = update / (update.norm() + 1e-7)
+    update: Tensor = matrix.mT if tall else matrix
+    update = cast(Tensor, update / (update.norm() + 1e-7))
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = update @ update.mT
         update = a * update + (b * gram + c * gram @ gram) @ update

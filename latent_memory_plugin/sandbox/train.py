@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -52,6 +53,7 @@ class Batch:
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     """A Qwen3 model of 2.0 million parameters with random weights."""
     torch.manual_seed(SEED)
+    ends: Any = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer),
@@ -63,9 +65,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
             head_dim=32,
             max_position_embeddings=2048,
             tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            **ends,
         )
     )
 
@@ -90,7 +90,8 @@ def batch(tokenizer: PreTrainedTokenizerFast, step: int) -> Batch:
     weights: list[float] = []
     while len(ids) < needed:
         pieces = document(FAMILIES, rng)
-        encoded = tokenizer([text for text, _ in pieces], add_special_tokens=False).input_ids
+        encode: Any = tokenizer
+        encoded = cast(list[list[int]], encode([text for text, _ in pieces], add_special_tokens=False).input_ids)
         for (_, spoken), piece in zip(pieces, encoded, strict=True):
             ids += piece
             weights += [1.0 if spoken else UNSPOKEN_WEIGHT] * len(piece)
@@ -156,7 +157,7 @@ def load_checkpoint(path: Path, model: Qwen3ForCausalLM, used: tuple[torch.optim
 
 
 def _step_of(path: Path) -> int:
-    with safe_open(path, "pt") as opened:
+    with cast(Any, safe_open)(path, "pt") as opened:
         return int(opened.metadata()["step"])
 
 

@@ -18,10 +18,12 @@ class Row:
     """Number of its line, from 1."""
     problem: Problem
     """The question."""
+    answer: str | None
+    """Its label, where the row has one; for scores only."""
 
 
 def read(path: Path) -> list[Row]:
-    """The questions of a JSONL file whose rows have a `question`; empty lines are passed over, other fields ignored.
+    """The rows of a JSONL file, each with a `question` and perhaps an `answer`; empty lines are passed over.
 
     Raises InputError naming the first line that cannot be used.
     """
@@ -41,21 +43,18 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            yield Row(number, _problem(line))
+            yield _row(number, line)
         except (ValueError, RecursionError) as exc:
             raise InputError(f"Line {number} of {str(path)!r} cannot be used: {exc} Nothing was learnt.") from exc
 
 
-def _problem(line: str) -> Problem:
+def _row(number: int, line: str) -> Row:
     try:
         row: Any = json.loads(line)
     except ValueError as exc:
         raise ValueError(f"{line.strip()!r:.80} is no JSON ({exc}).") from exc
-    question = cast(dict[str, Any], row).get("question") if isinstance(row, dict) else None
+    fields = cast(dict[str, Any], row) if isinstance(row, dict) else {}
+    question, answer = fields.get("question"), fields.get("answer")
     if not isinstance(question, str):
         raise ValueError(f"{line.strip()!r:.80} is no object with a text 'question'.")
-    try:
-        question.encode()
-    except UnicodeEncodeError as exc:
-        raise ValueError(f"{question!r:.80} holds half a surrogate pair.") from exc
-    return Problem(question=question)
+    return Row(number, Problem(question=question), None if answer is None else str(answer))
