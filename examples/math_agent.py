@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.cli.measuring import present
 from latent_memory_plugin.cli.options import Shared, one_line_errors, one_line_warnings
 from latent_memory_plugin.cli.output import progress
@@ -26,7 +27,7 @@ def main(
         typer.Option(metavar="FILE.jsonl", help="Your own problems, with 'question' and, for the score, 'answer'."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the problems and the samples.")] = 0,
-    count: Annotated[int, typer.Option(min=2, help="Problems of the embedded world in the stream.")] = 240,
+    count: Annotated[int, typer.Option(min=2, help="Problems of the embedded world in the stream.")] = DEMO_PROBLEMS,
     families: Annotated[
         Literal["tuning", "held-out"], typer.Option(help="Which half of the embedded world.")
     ] = "held-out",

@@ -64,7 +64,7 @@ class DistilConfig(_Config):
     """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh rollouts."""
     latent_tokens: Positive = 20
     """Vectors in a Latent, P."""
-    steps: Positive = 15
+    steps: Positive = 30
     """Optimiser steps at most."""
     learning_rate: Rate = 0.05
     """Adam's learning rate."""

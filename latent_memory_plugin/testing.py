@@ -7,7 +7,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -169,11 +169,6 @@ class InMemoryStore:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def with_bias(model: FakeModel, bias: float) -> FakeModel:
-    """The same model with other log-odds of its first answer."""
-    return replace(model, bias=bias)
 
 
 def _question(conversation: Conversation) -> str:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from latent_memory_plugin import LatentMemory, questions
 from latent_memory_plugin.answers import agree
+from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.records import Answer, Outcome
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.vote import vote
 
-PROBLEMS = 240
 PROBLEMS_AT_ONCE = 8
 VOTERS = 16
 SAMPLES_WITH_MEMORY = 4
@@ -61,7 +61,7 @@ class Scored:
 
 def run(
     seed: int = 0,
-    problems: int = PROBLEMS,
+    problems: int = DEMO_PROBLEMS,
     model: str | None = None,
     file: Path | None = None,
     progress: Progress | None = None,

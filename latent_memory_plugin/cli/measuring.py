@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.cli import output
 from latent_memory_plugin.cli.options import MODEL_ONLY, Shared, command, writable_file
 
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     shared: Shared,
-    problems: Annotated[int, typer.Option("--problems", min=2, help="Length of the stream.")] = 240,
+    problems: Annotated[int, typer.Option("--problems", min=2, help="Length of the stream.")] = DEMO_PROBLEMS,
     questions: Annotated[
         Path | None,
         typer.Option("--questions", metavar="FILE.jsonl", help="Your own problems, with 'question' and 'answer'."),

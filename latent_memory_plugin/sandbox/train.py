@@ -101,9 +101,9 @@ def batch(tokenizer: PreTrainedTokenizerFast, step: int) -> Batch:
 
 def loss_of(model: Qwen3ForCausalLM, rows: Batch) -> Tensor:
     """Weighted mean cross-entropy of the next token, in nats."""
-    logits = model(input_ids=rows.ids[:, :-1], use_cache=False).logits  # (B, T, V)
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows.ids[:, 1:].flatten(), reduction="none")
-    weights = rows.weights[:, 1:].flatten()  # (B·T,)
+    ids, weights = rows.ids.to(model.device), rows.weights[:, 1:].to(model.device).flatten()  # (B, T + 1), (B·T,)
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits  # (B, T, V)
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")  # (B·T,)
     return (losses * weights).sum() / weights.sum()
 
 
@@ -166,6 +166,8 @@ def train(folder: Path, steps: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
+    # On the CPU the weights come out as committed; a GPU is faster and rounds differently.
+    torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
     used = optimizers(model)
     checkpoint = folder / "checkpoint.safetensors"
     first = load_checkpoint(checkpoint, model, used)
