@@ -168,9 +168,9 @@ def read_until(terminal: int, wanted: bytes) -> bytes:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_ctrl_c_during_learning_ends_with_130_says_what_was_kept_and_leaves_the_store_whole(tmp_path: Path) -> None:
-    alone = [stream([family], 1, 0)[0].question for family in families("tuning")[:4]]
-    near = [problem.question for problem in stream(families("tuning")[9:10], 8, 1)]
-    root, file = tmp_path / "root", jsonl(tmp_path, [*alone, *near])
+    # Far more questions than are learnt from before the signal arrives, however fast the machine is.
+    questions = [problem.question for problem in stream(families("tuning"), 240, 0)]
+    root, file = tmp_path / "root", jsonl(tmp_path, questions)
     terminal, its_end = os.openpty()
     process = interruptible("learn", file, "--root", root, "--json", tmp_path / "report.json", stderr=its_end)
     os.close(its_end)
@@ -182,14 +182,14 @@ def test_ctrl_c_during_learning_ends_with_130_says_what_was_kept_and_leaves_the_
     os.close(terminal)
 
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["interrupted"] and 1 <= len(report["outcomes"]) < 12
+    assert report["interrupted"] and 1 <= len(report["outcomes"]) < len(questions)
     assert f"Kept: the outcomes of {len(report['outcomes'])} questions".encode() in shown and b"Traceback" not in shown
     kept = states(root)
-    assert set(kept) == {*alone, *near} and list(kept.values()).count("pending") == report["pending"]
+    assert set(kept) <= set(questions) and list(kept.values()).count("pending") == report["pending"]
     assert not list(root.rglob("*.tmp"))
     listed = json.loads(call("list", "--root", root, "--json", "-").stdout)["latents"]
     assert len(listed) == report["summary"]["live"]
-    assert call("ask", near[0], "--root", root).exit_code == 0
+    assert call("ask", questions[0], "--root", root).exit_code == 0
 
 
 @needs_weights
