@@ -77,7 +77,7 @@ class LatentMemory:
         self._taught: Learner | None = None
 
     @overload
-    def ask(self, question: str, **options: Any) -> Answer: ...  # pyright: ignore[reportOverlappingOverload]  # pyright: ignore[reportOverlappingOverload]
+    def ask(self, question: str, **options: Any) -> Answer: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def ask(self, question: Sequence[str], **options: Any) -> list[Answer]: ...
     def ask(
