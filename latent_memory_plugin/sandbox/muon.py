@@ -1,6 +1,6 @@
 """Muon (Jordan et al., 2024): momentum whose update is brought near an orthogonal matrix by Newton-Schulz steps.
 
-In float32: `torch.optim.Muon` calculates in bfloat16, which a CPU without bfloat16 arithmetic emulates, forty times
+In float32: `torch.optim.Muon` calculates in bfloat16, which a CPU without bfloat16 arithmetic emulates, many times
 slower.
 """
 
