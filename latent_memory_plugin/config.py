@@ -49,12 +49,18 @@ class SamplingConfig(_Config):
 
 
 class VoteConfig(_Config):
-    """When the rollouts of one problem are believed."""
+    """How many rollouts a vote takes, and when it is believed."""
 
-    rollouts: Positive = 16
-    """Completions sampled per problem to learn from."""
-    min_share: Share = 0.45
-    """Votes whose winner has a smaller share are too split to learn from."""
+    rollouts: Positive = 8
+    """Completions sampled per problem at first, and again as long as the vote is open."""
+    max_rollouts: Positive = 64
+    """Completions sampled per problem at most."""
+    confidence: Share = 0.95
+    """A vote is believed where the probability that its winner leads reaches this; sampling stops there."""
+    max_share: Share = 0.95
+    """Problems whose winner has a larger share have nothing to teach; they still serve as witnesses."""
+    reward: Literal["replace", "join"] = "replace"
+    """With an external reward. `replace`: what it accepts is right. `join`: what it rejects loses its vote."""
 
 
 class DistilConfig(_Config):
@@ -87,14 +93,20 @@ class DistilConfig(_Config):
 class TrialConfig(_Config):
     """When a candidate may live."""
 
+    required: bool = True
+    """False lets every candidate live, without a trial."""
     min_episodes: Positive = 3
     """Near episodes, none of them learnt from, that a trial needs."""
     max_episodes: Positive = 6
     """Near episodes a trial uses at most."""
-    answers: Positive = 8
+    answers: Positive = 16
     """Answers sampled with the candidate per episode."""
-    min_gain: Share = 0.1
-    """Agreement with the votes must rise by this much."""
+    confidence: Share = 0.95
+    """Confidence with which the agreement with the votes must have risen."""
+    min_gain: Share = 0.0
+    """How much it must have risen at least, at that confidence."""
+    probation: bool = True
+    """True lets a candidate from believed votes be read with care until its trial is possible."""
 
 
 class RetrieveConfig(_Config):
@@ -102,6 +114,22 @@ class RetrieveConfig(_Config):
 
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
     """Cosine similarity of the question's key and the Latent's key from which the Latent is used."""
+    key: Literal["kv", "input"] = "kv"
+    """What a key is made of: `kv`, the model's own activations on the question; `input`, the embedding of its text."""
+
+
+class RouteConfig(_Config):
+    """What becomes of the answer with a Latent (arXiv 2606.17803)."""
+
+    mode: Literal["always", "threshold", "agree"] = "threshold"
+    """`always`: the nearest Latent is read, however far. `threshold`: it is read where it is near enough. `agree`: near
+    enough, and answered with and without it; where the two differ, the verifier decides."""
+    verifier: Literal["likelihood", "vote"] = "likelihood"
+    """`likelihood`: the answer with the higher mean log-probability under the plain model. `vote`: the answer that
+    more of `verifier_rollouts` fresh completions of the plain model give. A callable passed to `LatentMemory` as
+    `verifier` takes its place."""
+    verifier_rollouts: Positive = 8
+    """Completions of the verifier `vote`."""
 
 
 class NeighbourConfig(_Config):
@@ -113,6 +141,8 @@ class NeighbourConfig(_Config):
     """Episodes one Latent is learnt from at least."""
     max_parents: Positive = 5
     """Episodes one Latent is learnt from at most."""
+    growth: Annotated[float, Field(gt=1.0)] = 1.5
+    """A neighbourhood learns anew when it has this many times the believed episodes of its last attempt."""
 
 
 class Config(_Config):
@@ -124,6 +154,7 @@ class Config(_Config):
     distil: DistilConfig = DistilConfig()
     trial: TrialConfig = TrialConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
+    route: RouteConfig = RouteConfig()
     neighbours: NeighbourConfig = NeighbourConfig()
     seed: int = 0
     """Seed of all that learning samples: the same episodes in the same order give the same Latents."""
@@ -131,12 +162,13 @@ class Config(_Config):
     @classmethod
     def preset(cls, name: Literal["default", "paper"]) -> Self:
         """`default`: what measures best on the tuning families. `paper`: the known settings of arXiv 2606.17803:
-        20 tokens, 8 rollouts, 10 GRPO steps, one problem per Latent."""
+        20 tokens, 8 rollouts, 10 GRPO steps, one problem per Latent, every vote believed, no trial."""
         if name == "default":
             return cls()
         if name == "paper":
             return cls(
-                vote=VoteConfig(rollouts=8),
+                vote=VoteConfig(rollouts=8, max_rollouts=8, confidence=0.0),
+                trial=TrialConfig(required=False),
                 distil=DistilConfig(objective="grpo", latent_tokens=20, steps=10, rollouts=8),
                 neighbours=NeighbourConfig(min_parents=1, max_parents=1),
             )

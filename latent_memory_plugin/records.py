@@ -8,6 +8,7 @@ record: they live beside it, in the store.
 """
 
 import hashlib
+import math
 import time
 import uuid
 from typing import Annotated, Literal
@@ -20,7 +21,10 @@ from latent_memory_plugin.frozen import Frozen, encodable
 MAX_QUESTION_CHARACTERS = 65_536
 
 EpisodeState = Literal["pending", "learnt", "refused", "failed"]
-OutcomeStatus = Literal["live", "waiting", "refused", "skipped", "failed"]
+OutcomeStatus = Literal["live", "probation", "waiting", "refused", "skipped", "failed"]
+LatentState = Literal["candidate", "probation", "live", "suspended", "superseded", "retired"]
+USABLE: tuple[LatentState, ...] = ("live", "probation")
+"""The states in which a Latent is read."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -28,6 +32,12 @@ Count = Annotated[int, Field(ge=0)]
 def new_id() -> str:
     """A fresh identifier: 32 hexadecimal digits."""
     return uuid.uuid4().hex
+
+
+def lead_probability(ahead: int, behind: int) -> float:
+    """P(p > 1/2) for p ~ Beta(ahead + 1, behind + 1): the chance that the leader of a count of two really leads."""
+    throws = ahead + behind + 1
+    return sum(math.comb(throws, heads) for heads in range(ahead + 1)) / 2**throws
 
 
 def question_hash(question: str) -> str:
@@ -92,11 +102,30 @@ class Vote(Frozen):
     """Each distinct answer and its number of rollouts, most first; None stands for no answer."""
     tied: bool = False
     """True where another answer has as many rollouts as the winner."""
+    confirmed: bool = False
+    """True where an external reward vouches for the winner."""
 
     @property
     def total(self) -> int:
         """Number of rollouts."""
         return sum(count for _, count in self.counts)
+
+    @property
+    def confidence(self) -> float:
+        """Probability, 0 to 1, that the winner is the model's likeliest answer and not the runner-up.
+
+        The posterior of a fair start (Beta(1, 1) over the share of the two) after their counts; 1 where the vote is
+        confirmed, 0 where no rollout has an answer.
+        """
+        named = [count for answer, count in self.counts if answer is not None]
+        if not named:
+            return 0.0
+        return 1.0 if self.confirmed else lead_probability(named[0], named[1] if len(named) > 1 else 0)
+
+    @property
+    def trust(self) -> float:
+        """Weight of this vote as evidence, 0 to 1: the odds it wins over a coin, 2 · confidence - 1."""
+        return max(0.0, 2 * self.confidence - 1)
 
 
 class Episode(Frozen):
@@ -129,7 +158,7 @@ class Trial(Frozen):
     episode_ids: tuple[str, ...]
     """The episodes it was examined on, none of which it learnt from."""
     agreement_before: Share
-    """Share of answers without the candidate that agree with the votes, weighted by vote share."""
+    """Share of answers without the candidate that agree with the votes, weighted by the votes' trust."""
     agreement_after: Share
     """The same with the candidate."""
     answers: Count
@@ -138,6 +167,12 @@ class Trial(Frozen):
     """True where the candidate may live."""
     reason: str
     """Why it passed or not, in words."""
+    least_gain: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """Lower end of the one-sided confidence interval of the gain, -1 to 1; None where no test was made."""
+    nearby_ids: tuple[str, ...] = ()
+    """Episodes of nearby neighbourhoods that would read the candidate, examined for harm."""
+    nearby_change: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """Change of the agreement there, -1 to 1; None where there were none."""
 
     @property
     def gain(self) -> float:
@@ -178,6 +213,44 @@ class Latent(Frozen):
     """Seed of the attempt."""
     version: str
     """Version of this library that wrote it."""
+    previous: str | None = None
+    """Id of the Latent it took the place of; None for the first of its neighbourhood."""
+    created: float = Field(default_factory=time.time)
+    """Unix time in seconds."""
+
+
+class Standing(Frozen):
+    """What a stored Latent may do now. The Latent's file never changes; this does, in the journal."""
+
+    latent_id: str
+    """The Latent."""
+    state: LatentState = "live"
+    """`candidate`: waits for its trial, is not read. `probation`: is read where the answer without it agrees or a
+    verifier prefers it. `live`: is read. `suspended`: lost to the plain model, is not read. `superseded`: a newer
+    version is read. `retired`: never read again."""
+    reason: str = ""
+    """Why, in words."""
+    since: float = Field(default_factory=time.time)
+    """Unix time in seconds."""
+
+
+class Use(Frozen):
+    """One answer that read a Latent, and what became of it."""
+
+    answer_id: str
+    """Id of the `Answer`."""
+    latent_id: str
+    """The Latent it read."""
+    problem_hash: str
+    """SHA-256 of the question."""
+    answer: str | None
+    """The answer given."""
+    correct: bool | None = None
+    """Whether it agreed with the later vote, or was right by feedback; None while nothing is known."""
+    expected: Share | None = None
+    """Chance of the plain model to be right there: the later vote's share; None where no vote was taken."""
+    source: Literal["vote", "feedback"] | None = None
+    """Who judged it; feedback overrules a vote."""
     created: float = Field(default_factory=time.time)
     """Unix time in seconds."""
 
@@ -207,6 +280,8 @@ class Usage(Frozen):
 class Answer(Frozen):
     """What `LatentMemory.ask` returns."""
 
+    id: str = Field(default_factory=new_id)
+    """32 hexadecimal digits; `feedback` knows the answer by it."""
     question: str
     """The question asked."""
     text: str
@@ -233,8 +308,9 @@ class Outcome(Frozen):
     question: str
     """The question learnt from."""
     status: OutcomeStatus
-    """`live`: a Latent passed its trial; `waiting`: too few near episodes yet; `refused`: the vote or the candidate
-    was not good enough; `skipped`: a live Latent covers the question already; `failed`: the attempt broke off."""
+    """`live`: a Latent passed its trial; `probation`: one is read with care until its trial is possible; `waiting`: too
+    few near episodes yet; `refused`: the vote or the candidate was not good enough; `skipped`: nothing to learn, or a
+    live Latent covers the question already; `failed`: the attempt broke off."""
     reason: str
     """Why, in words."""
     episode_id: str | None = None

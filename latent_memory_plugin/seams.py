@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latent_memory_plugin.config import SamplingConfig
-    from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout
+    from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout, Standing, Use
 
 Conversation = str | Sequence[Mapping[str, Any]]
 """One user message as text, or chat messages with `role` and `content`."""
@@ -123,8 +123,30 @@ class Store(Protocol):
         """All Latents, oldest first."""
         ...
 
+    def latent_key(self, latent_id: str) -> "np.ndarray":
+        """The key (D,) a Latent was put with."""
+        ...
+
     def nearest(self, key: "np.ndarray", limit: int = 1) -> list[tuple[str, float]]:
-        """Ids of the Latents with the nearest keys and their cosine similarity, nearest first."""
+        """Ids of the usable Latents with the nearest keys and their cosine similarity, nearest first."""
+        ...
+
+    def stand(self, standing: "Standing") -> None:
+        """Journals what a Latent may do now, also before it is put; durable when it returns."""
+        ...
+
+    def standing(self, latent_id: str) -> "Standing":
+        """What a Latent may do now; `live` where nothing was ever journaled of it."""
+        ...
+
+    def record_uses(self, uses: "Sequence[Use]") -> None:
+        """Journals answers that read a Latent; a use of the same answer and Latent is replaced."""
+        ...
+
+    def uses(
+        self, *, latent_id: str | None = None, answer_id: str | None = None, problem_hash: str | None = None
+    ) -> "list[Use]":
+        """The uses that match every argument given, oldest first."""
         ...
 
     def remove(self, latent_id: str) -> None:
