@@ -14,7 +14,7 @@ import numpy as np
 
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import InputError, NotFoundError
-from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout
+from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Latent, Rollout, Standing, Use
 from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class FakeModel:
     """A model with two answers per question, whose one parameter a Latent moves.
 
     With the Latent's mean m it gives the first answer with probability 1 / (1 + exp(-bias - 4 m)), so learning is real:
-    imitating the first answer raises m. The key of a question is a fixed random direction of its topic, the text before
-    the first colon.
+    imitating the first answer raises m, which helps where the first answer wins the vote and harms elsewhere. The key
+    of a question is a fixed random direction of its topic, the text before the first colon.
     """
 
     answers: Mapping[str, tuple[str, str]]
@@ -49,6 +49,8 @@ class FakeModel:
     """Name of the key method."""
     context_tokens: int = 10_000
     """Tokens that prompt, Latent and completion may have together; only what learning accepts depends on it."""
+    biases: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Question → its own log-odds, in place of `bias`."""
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """One token per word."""
@@ -78,7 +80,7 @@ class FakeModel:
     ) -> list[list[Rollout]]:
         """`n` rollouts per question, at temperature 0 the likelier answer each time."""
         pairs = zip(map(_question, conversations), latents, strict=True)
-        return [self._rollouts(question, self._odds(latent), n, sampling, seed) for question, latent in pairs]
+        return [self._rollouts(question, self._odds(question, latent), n, sampling, seed) for question, latent in pairs]
 
     def log_probabilities(
         self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: "Tensor | None"
@@ -86,7 +88,8 @@ class FakeModel:
         """(B, 1) log-probabilities and mask."""
         import torch
 
-        odds = torch.tensor(self.bias) if latent is None else self.bias + 4 * latent.mean()
+        plain = torch.tensor([[self._odds(_question(one), None)] for one in conversations])  # (B, 1)
+        odds = plain if latent is None else plain + 4 * latent.mean()  # (B, 1)
         signs = torch.tensor([[1.0 if ids[0] == FIRST else -1.0] for ids in completions])  # (B, 1)
         return torch.nn.functional.logsigmoid(signs * odds), torch.ones(len(completions), 1, dtype=torch.bool)
 
@@ -94,8 +97,9 @@ class FakeModel:
         """(N, D) float32."""
         return np.stack([_direction(_question(one).split(":")[0]) for one in conversations])  # (N, D)
 
-    def _odds(self, latent: "Tensor | None") -> float:
-        return self.bias if latent is None else self.bias + 4 * float(latent.mean())
+    def _odds(self, question: str, latent: "Tensor | None") -> float:
+        plain = float(self.biases.get(question, self.bias))
+        return plain if latent is None else plain + 4 * float(latent.mean())
 
     def _rollouts(self, question: str, odds: float, n: int, sampling: SamplingConfig, seed: int) -> list[Rollout]:
         if question not in self.answers:
@@ -115,6 +119,8 @@ class InMemoryStore:
     _latents: dict[str, Latent] = field(default_factory=dict[str, Latent])
     _tensors: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     _latent_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    _standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
+    _uses: dict[tuple[str, str], Use] = field(default_factory=dict[tuple[str, str], Use])
 
     def commit(self, episode: Episode, key: np.ndarray) -> None:
         """Keeps a new episode."""
@@ -155,17 +161,45 @@ class InMemoryStore:
 
     def latents(self) -> Iterator[Latent]:
         """Oldest first."""
-        return iter(list(self._latents.values()))
+        return iter(sorted(self._latents.values(), key=lambda one: one.created))
+
+    def latent_key(self, latent_id: str) -> np.ndarray:
+        """(D,)."""
+        return _get(self._latent_keys, latent_id)
 
     def nearest(self, key: np.ndarray, limit: int = 1) -> list[tuple[str, float]]:
-        """Nearest first."""
-        return _nearest(self._latent_keys, key, limit)
+        """Nearest first, usable ones alone."""
+        keys = {one: other for one, other in self._latent_keys.items() if self.standing(one).state in USABLE}
+        return _nearest(keys, key, limit)
+
+    def stand(self, standing: Standing) -> None:
+        """Keeps what a Latent may do now."""
+        self._standings[standing.latent_id] = standing
+
+    def standing(self, latent_id: str) -> Standing:
+        """What a Latent may do now."""
+        kept = self._standings.get(latent_id)
+        return kept or Standing(latent_id=latent_id, since=self.latent(latent_id).created)
+
+    def record_uses(self, uses: Sequence[Use]) -> None:
+        """Keeps or replaces uses."""
+        self._uses.update({(use.answer_id, use.latent_id): use for use in uses})
+
+    def uses(
+        self, *, latent_id: str | None = None, answer_id: str | None = None, problem_hash: str | None = None
+    ) -> list[Use]:
+        """Oldest first."""
+        wanted = {"latent_id": latent_id, "answer_id": answer_id, "problem_hash": problem_hash}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return [use for use in self._uses.values() if all(getattr(use, name) == given[name] for name in given)]
 
     def remove(self, latent_id: str) -> None:
-        """Forgets a Latent."""
-        self.latent(latent_id)
-        for kept in (self._latents, self._tensors, self._latent_keys):
-            del kept[latent_id]
+        """Forgets a Latent, its standing and its uses."""
+        if latent_id not in self._standings and not self.uses(latent_id=latent_id):
+            self.latent(latent_id)
+        for kept in (self._latents, self._tensors, self._latent_keys, self._standings):
+            kept.pop(latent_id, None)
+        self._uses = {pair: use for pair, use in self._uses.items() if use.latent_id != latent_id}
 
     def close(self) -> None:
         """Nothing to release."""

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, TRIAL, episode, key, latent, old_journal, tensor, use
 from typer.testing import CliRunner, Result
 
 from latent_memory_plugin import __version__
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.cli.options import one_line_errors
-from latent_memory_plugin.records import Answer, Latent
+from latent_memory_plugin.records import Answer, Latent, Standing
 from latent_memory_plugin.store import Store
 
 WEIGHTS = Path(__file__).parents[1] / "latent_memory_plugin" / "sandbox" / "weights"
@@ -268,6 +268,9 @@ def test_show_gives_the_whole_record_for_an_id_or_its_unique_beginning(filled: P
     for given in (FIRST_ID, FIRST_ID[:5], FIRST_ID[:20]):
         shown = json.loads(call("show", given, "--root", filled, "--json", "-").stdout)
         assert shown.pop("questions") == [QUESTION]
+        assert shown.pop("standing")["state"] == "live"
+        assert shown.pop("versions") == {"earlier": [], "later": []}
+        assert shown.pop("uses") == {"total": 0, "correct": 0, "wrong": 0, "unknown": 0}
         assert Latent.from_json(json.dumps(shown)).id == FIRST_ID
     human = call("show", FIRST_ID, "--root", filled).stdout
     assert FIRST_ID in human and "0.4 → 0.8" in human and "embedded" in human
@@ -292,6 +295,76 @@ def test_forget_deletes_that_latent_alone_and_for_good(filled: Path) -> None:
     assert FIRST_ID in refusal(call("forget", FIRST_ID, "--root", filled))
     answer = Answer.from_json(call("ask", QUESTION, "--root", filled, "--json", "-").stdout)
     assert answer.latent_ids == (SECOND_ID,)
+
+
+@pytest.fixture
+def versions(root: Path) -> list[str]:
+    """Ids of four versions of a Latent, oldest first: forgotten, superseded, live, on probation without a trial."""
+    ids = [f"{number}" * 32 for number in range(1, 5)]
+    unexamined = TRIAL.model_copy(update={"answers": 0, "episode_ids": (), "reason": "too few near episodes"})
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        for number, (latent_id, previous) in enumerate(zip(ids, (None, *ids), strict=False)):
+            trial = unexamined if number == 3 else TRIAL
+            store.put(latent(id=latent_id, previous=previous, created=1e9 + number, trial=trial), tensor(), key())
+        store.stand(Standing(latent_id=ids[1], state="superseded", reason="a newer one is read", since=2e9))
+        store.stand(Standing(latent_id=ids[3], state="probation"))
+        store.record_uses([use(f"answer {number}", ids[1], correct=number < 5 or None) for number in range(6)])
+        store.record_uses([use("wrong", ids[1], correct=False), use("of another", ids[2], correct=True)])
+        store.remove(ids[0])
+    return ids
+
+
+def test_list_gives_every_latent_its_standing(root: Path, versions: list[str]) -> None:
+    listed = json.loads(call("list", "--root", root, "--json", "-").stdout)["latents"]
+    assert [one["id"] for one in listed] == versions[1:]
+    assert [one["standing"]["state"] for one in listed] == ["superseded", "live", "probation"]
+    assert listed[0]["standing"] == {
+        "latent_id": versions[1], "state": "superseded", "reason": "a newer one is read", "known": 0, "since": 2e9
+    }  # fmt: skip
+    lines = call("list", "--root", root).stdout.splitlines()
+    for latent_id, state in zip(versions[1:], ("superseded", "live", "probation"), strict=True):
+        assert [line for line in lines if latent_id[:12] in line and state in line]
+    assert "1 superseded, 1 live, 1 probation" in lines[0]
+
+
+def test_show_gives_the_versions_before_and_after_in_their_order(root: Path, versions: list[str]) -> None:
+    for number, latent_id in enumerate(versions[1:], 1):
+        shown = json.loads(call("show", latent_id, "--root", root, "--json", "-").stdout)
+        assert shown["previous"] == versions[number - 1]
+        # Nothing is known of what came before a forgotten one.
+        assert shown["versions"] == {"earlier": versions[:number], "later": versions[number + 1 :]}
+    human = call("show", versions[2], "--root", root).stdout
+    places = [human.partition("Versions")[2].index(latent_id[:12]) for latent_id in versions]
+    assert places == sorted(places)
+    assert "forgotten" in human and "shown here" in human
+
+
+def test_show_counts_the_answers_that_read_it_by_what_became_of_them(root: Path, versions: list[str]) -> None:
+    shown = json.loads(call("show", versions[1], "--root", root, "--json", "-").stdout)
+    assert shown["uses"] == {"total": 7, "correct": 5, "wrong": 1, "unknown": 1}
+    human = call("show", versions[1], "--root", root).stdout
+    assert "7 answers, 5 right, 1 wrong, 1 not known" in human
+    assert "superseded since" in human and "a newer one is read" in human
+    unread = call("show", versions[3], "--root", root).stdout
+    assert "0 answers" in unread and "right" not in unread
+
+
+def test_show_gives_what_the_trial_found_and_nothing_it_did_not_look_for(root: Path, versions: list[str]) -> None:
+    found = TRIAL.model_copy(update={"least_gain": 0.21, "nearby_ids": ("x", "y"), "nearby_change": -0.03})
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        store.put(latent(id="a" * 32, trial=found), tensor(), key())
+    human = call("show", "a" * 32, "--root", root).stdout
+    assert "0.40 before, 0.80 after" in human and "3 episodes, 24 answers" in human
+    assert "+0.21" in human and "-0.03 on 2 episodes" in human
+    plain = call("show", versions[2], "--root", root).stdout
+    assert "before" in plain and "least gain" not in plain and "nearby" not in plain
+    unexamined = call("show", versions[3], "--root", root).stdout
+    assert "too few near episodes" in unexamined and "before" not in unexamined
+
+
+def test_looking_takes_a_store_of_the_previous_version(root: Path) -> None:
+    old_journal(root / "default", QUESTION)
+    assert json.loads(call("list", "--root", root, "--json", "-").stdout) == {"latents": []}
 
 
 def test_an_unreadable_latent_is_warned_of_in_one_line_and_can_be_forgotten(root: Path) -> None:

@@ -12,6 +12,7 @@ from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, tensor
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.journal import Journal
 
 
@@ -171,10 +172,10 @@ def test_keys_of_another_encoder_are_kept_apart(store: Store) -> None:
 
 
 def test_episodes_can_be_updated_while_they_are_listed(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.sqlite", "default")
+    database = Database(tmp_path / "journal.sqlite", "default")
     for number in range(120):
-        journal.add(episode(f"question {number}", created=-float(number)), ENCODER, key())
-    journal.close()
+        Journal(database).add(episode(f"question {number}", created=-float(number)), ENCODER, key())
+    database.close()
     (tmp_path / "default").mkdir()
     (tmp_path / "journal.sqlite").rename(tmp_path / "default" / "journal.sqlite")
     with Store.open(tmp_path, "default") as store:
@@ -210,6 +211,6 @@ def test_threads_lose_nothing(store: Store) -> None:
 
 def test_an_acknowledged_episode_is_synchronised_to_disk(store: Store) -> None:
     """The reference is SQLite's own account of its settings: 2 is FULL."""
-    connection: sqlite3.Connection = store._journal._connection
+    connection: sqlite3.Connection = store._database._connection
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

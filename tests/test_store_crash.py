@@ -10,17 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
 
 from latent_memory_plugin import errors
+from latent_memory_plugin.records import USABLE, Standing
 from latent_memory_plugin.store import Store
 
-WORDS = ("committed", "updated", "put", "removing", "removed")
+WORDS = ("committed", "updated", "stood", "put", "used", "suspending", "suspended", "removing", "removed")
 CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from latent_memory_plugin.records import Standing
 from latent_memory_plugin.store import Store
 
 with Store.open(Path(sys.argv[1]), "default", MODEL, ENCODER) as store:
@@ -32,8 +34,16 @@ with Store.open(Path(sys.argv[1]), "default", MODEL, ENCODER) as store:
         print("committed", one.id, flush=True)
         store.update(one.model_copy(update={"state": "learnt", "reason": one.question}))
         print("updated", one.id, flush=True)
+        store.stand(Standing(latent_id=learnt.id, state="probation"))
+        print("stood", learnt.id, flush=True)
         store.put(learnt, tensor(number), key(0.001 * number))
         print("put", learnt.id, flush=True)
+        store.record_uses([use("first", learnt.id), use("second", learnt.id)])
+        print("used", learnt.id, flush=True)
+        if number % 3 == 0:
+            print("suspending", learnt.id, flush=True)
+            store.stand(Standing(latent_id=learnt.id, state="suspended"))
+            print("suspended", learnt.id, flush=True)
         if number % 4 == 0:
             print("removing", learnt.id, flush=True)
             store.remove(learnt.id)
@@ -67,11 +77,22 @@ def assert_whole(root: Path, acknowledged: list[tuple[str, str]]) -> None:
         assert not done["removed"] & set(latents)
         for one in latents.values():
             np.testing.assert_array_equal(store.tensor(one.id), tensor(one.seed))
+        assert_standings(store, done, set(latents))
         assert store.problems == {} and store._indexes
-        assert (store._indexes[0]._ids(), store._indexes[1]._ids()) == (set(latents), set(episodes))
-        assert len(store.nearest(key(), 9999)) == len(latents)
+        usable = {latent_id for latent_id in latents if store.standing(latent_id).state in USABLE}
+        assert (store._indexes[0]._ids(), store._indexes[1]._ids()) == (usable, set(episodes))
+        assert {latent_id for latent_id, _ in store.nearest(key(), 9999)} == usable
         assert len(store.near_episodes(key(), 9999)) == len(episodes)
     assert not list(root.rglob("*.tmp"))
+
+
+def assert_standings(store: Store, done: dict[str, set[str]], latents: set[str]) -> None:
+    assert all(store.standing(latent_id).state == "suspended" for latent_id in done["suspended"] & latents)
+    assert all(store.standing(latent_id).state == "probation" for latent_id in latents - done["suspending"])
+    used = {latent_id: store.uses(latent_id=latent_id) for latent_id in latents | done["removed"]}
+    assert {len(uses) for uses in used.values()} <= {0, 2}
+    assert all(used[latent_id] for latent_id in done["used"] & latents)
+    assert not any(used[latent_id] for latent_id in done["removed"])
 
 
 def test_a_store_killed_at_random_instants_keeps_all_it_acknowledged_and_its_index_equals_its_files(
@@ -108,11 +129,17 @@ def test_a_full_disk_is_an_error_that_names_the_path_and_costs_nothing_written_b
                 store.commit(episode("second"), key(1.0))
             with pytest.raises(errors.StoreWriteError, match=r"journal\.sqlite"):
                 store.update(first.model_copy(update={"state": "learnt"}))
+            with pytest.raises(errors.StoreWriteError, match=r"journal\.sqlite"):
+                store.stand(Standing(latent_id=kept.id, state="suspended"))
+            with pytest.raises(errors.StoreWriteError, match=r"journal\.sqlite"):
+                store.record_uses([use(f"a{number}", kept.id) for number in range(100)])
+            assert (store.standing(kept.id).state, store.uses()) == ("live", [])
             assert store.episode(first.id) == first
             np.testing.assert_array_equal(store.tensor(kept.id), tensor())
         assert (list(store.episodes()), list(store.latents())) == ([first], [kept])
         assert not list(tmp_path.rglob("*.tmp"))
         store.commit(episode("third"), key(1.0))
+        store.record_uses([use("a", kept.id)])
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert [one.question for one in store.episodes()] == ["first", "third"]
 

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
-from latent_memory_plugin.records import Latent
-from latent_memory_plugin.store.journal import Journal
+import pytest
+
+from latent_memory_plugin.records import Latent, Standing, Use
+from latent_memory_plugin.store.database import Database
 
 PAGE = Path(__file__).parents[1] / "docs" / "file-format.md"
 
@@ -15,12 +17,19 @@ def first_column(heading: str) -> list[str]:
     return re.findall(r"^\| `(\w+)`", rows, re.MULTILINE)
 
 
-def test_every_field_of_a_latent_file_is_described() -> None:
-    assert first_column("field of `record`") == list(Latent.model_fields)
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [("field of `record`", Latent), ("field of a standing", Standing), ("field of a use", Use)],
+)
+def test_every_field_of_a_record_on_the_disk_is_described(
+    heading: str, kind: type[Latent] | type[Standing] | type[Use]
+) -> None:
+    assert first_column(heading) == list(kind.model_fields)
 
 
-def test_every_column_of_the_journal_is_described(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.sqlite", "default")
-    columns = [row[1] for row in journal._rows("PRAGMA table_info(episodes)")]
-    journal.close()
-    assert first_column("column of `episodes`") == columns
+@pytest.mark.parametrize("table", ["episodes", "standings", "uses"])
+def test_every_column_of_the_journal_is_described(tmp_path: Path, table: str) -> None:
+    database = Database(tmp_path / "journal.sqlite", "default")
+    columns = [row[1] for row in database.rows(f"PRAGMA table_info({table})")]
+    database.close()
+    assert first_column(f"column of `{table}`") == columns

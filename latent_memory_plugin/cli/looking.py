@@ -1,8 +1,9 @@
 """`list`, `show` and `forget`: the store, without loading a model."""
 
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,13 +13,30 @@ from latent_memory_plugin.cli.options import STORE, Shared, command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from latent_memory_plugin.records import Latent, Trial
+    from latent_memory_plugin.records import Latent, Standing, Trial, Use
     from latent_memory_plugin.store import Store
 
 SHORTEST_PREFIX = 4
 QUESTION_CHARACTERS = 60
 
 LatentId = Annotated[str, typer.Argument(metavar="LATENT_ID", help="Its id, or the beginning where that is enough.")]
+
+
+class Seen(NamedTuple):
+    """One Latent as it is listed."""
+
+    latent: "Latent"
+    """Its record."""
+    standing: "Standing"
+    """What it may do now."""
+    questions: list[str]
+    """What it was learnt from, as far as the journal has it."""
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The record with standing and questions, for JSON."""
+        added = {"standing": self.standing.model_dump(mode="json"), "questions": self.questions}
+        return self.latent.model_dump(mode="json") | added
 
 
 def register(app: typer.Typer) -> None:
@@ -29,36 +47,40 @@ def register(app: typer.Typer) -> None:
 
 
 def list_latents(shared: Shared) -> None:
-    """Lists the live Latents, oldest first."""
+    """Lists all Latents with their states, oldest first."""
     with _store(shared) as store:
-        latents = list(store.latents()) if store else []
-        questions = {latent.id: _questions(store, latent) for latent in latents if store}
-    report = {"latents": [latent.model_dump(mode="json") | {"questions": questions[latent.id]} for latent in latents]}
-    title = f"Latents in the namespace {shared.namespace!r}: {len(latents)}"
-    columns = ("id", "created", "gain", "vote", "learnt from")
+        seen = [_seen(store, latent) for latent in store.latents()] if store else []
+    states = Counter(one.standing.state for one in seen)
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    title = f"Latents in {shared.namespace!r}: {counts or 'none'}"
+    columns = ("id", "created", "state", "gain", "vote", "learnt from")
     rows = [
         (
             latent.id[: output.SHORT_ID],
             output.day(latent.created),
-            f"{latent.trial.gain:+.2f}",
+            standing.state,
+            _gain(latent.trial),
             f"{latent.vote.share:.2f}",
-            output.shortened(next(iter(questions[latent.id]), "?"), QUESTION_CHARACTERS),
+            output.shortened(next(iter(questions), "?"), QUESTION_CHARACTERS),
         )
-        for latent in latents
+        for latent, standing, questions in seen
     ]
-    output.emit(shared, report, output.table(title, columns, rows, numbers=("gain", "vote")) if rows else title)
+    shown = output.table(title, columns, rows, numbers=("gain", "vote")) if rows else title
+    output.emit(shared, {"latents": [one.report for one in seen]}, shown)
 
 
 def show(shared: Shared, latent_id: LatentId) -> None:
-    """Shows a Latent's record, vote and trial."""
+    """Shows a Latent's record, standing, versions, uses, vote and trial."""
     with _store(shared) as store:
         opened = _existing(store, shared)
-        latent = opened.latent(_whole_id(opened, latent_id))
-        questions = _questions(opened, latent)
-    report = latent.model_dump(mode="json") | {"questions": questions}
-    output.emit(
-        shared, report, output.facts(_record(latent, questions)), _vote(latent), output.facts(_trial(latent.trial))
-    )
+        wanted = opened.latent(_whole_id(opened, latent_id))
+        seen = {latent.id: _seen(opened, latent) for latent in opened.latents()}
+        uses = _counted(opened.uses(latent_id=wanted.id))
+    one = seen[wanted.id]
+    earlier, later = _lineage(wanted, [other.latent for other in seen.values()])
+    report = one.report | {"versions": {"earlier": earlier, "later": later}, "uses": uses}
+    versions = [_versions(seen, wanted.id, (*earlier, wanted.id, *later))] if earlier or later else []
+    output.emit(shared, report, output.facts([*_record(one, uses), *_trial(wanted.trial)]), _vote(wanted), *versions)
 
 
 def forget(shared: Shared, latent_id: LatentId) -> None:
@@ -121,14 +143,56 @@ def _questions(store: "Store", latent: "Latent") -> list[str]:
     return found
 
 
-def _record(latent: "Latent", questions: list[str]) -> list[tuple[str, str]]:
-    plain: dict[str, Any] = latent.model_dump(exclude={"vote", "trial", "parents", "shape", "created"})
+def _seen(store: "Store", latent: "Latent") -> Seen:
+    return Seen(latent, store.standing(latent.id), _questions(store, latent))
+
+
+def _counted(uses: "Sequence[Use]") -> dict[str, int]:
+    """How many answers read it, and how many of them were right."""
+    verdicts = Counter(use.correct for use in uses)
+    return {"total": len(uses), "correct": verdicts[True], "wrong": verdicts[False], "unknown": verdicts[None]}
+
+
+def _lineage(latent: "Latent", latents: "Sequence[Latent]") -> tuple[list[str], list[str]]:
+    """Ids of its earlier and its later versions, oldest first; an earlier one may have been forgotten."""
+    previous = {one.id: one.previous for one in latents}
+
+    def before(latent_id: str | None) -> list[str]:
+        chain: list[str] = []
+        while latent_id and (latent_id := previous.get(latent_id)) and latent_id not in chain:
+            chain.append(latent_id)
+        return chain
+
+    return before(latent.id)[::-1], [one.id for one in latents if latent.id in before(one.id)]
+
+
+def _versions(seen: dict[str, Seen], shown: str, ids: "Sequence[str]") -> "Table":
+    rows: list[tuple[str, ...]] = []
+    for number, latent_id in enumerate(ids, 1):
+        mark = "shown here" if latent_id == shown else ""
+        short = latent_id[: output.SHORT_ID]
+        if latent_id not in seen:
+            rows.append((str(number), short, "", "forgotten", "", mark))
+            continue
+        latent, standing, _ = seen[latent_id]
+        rows.append((str(number), short, output.day(latent.created), standing.state, _gain(latent.trial), mark))
+    return output.table("Versions", ("version", "id", "created", "state", "gain", ""), rows, ("version", "gain"))
+
+
+def _record(one: Seen, uses: dict[str, int]) -> list[tuple[str, str]]:
+    latent, standing, questions = one
+    left_out = {"vote", "trial", "parents", "shape", "created", "previous", "version"}
+    plain: dict[str, Any] = latent.model_dump(exclude=left_out)
+    right = f", {uses['correct']} right, {uses['wrong']} wrong, {uses['unknown']} not known" if uses["total"] else ""
     return [
         *((name.replace("_", " "), str(value)) for name, value in plain.items()),
         ("shape", f"{latent.shape[0]} vectors of {latent.shape[1]} numbers"),
-        ("created", output.day(latent.created)),
+        ("created", f"{output.day(latent.created)} by version {latent.version} of this library"),
+        ("state", f"{standing.state} since {output.day(standing.since)}"),
+        *([("because", standing.reason)] if standing.reason else []),
+        ("previous", latent.previous or "none, it is the first of its neighbourhood"),
+        ("read for", f"{uses['total']} answers{right}"),
         ("vote", f"{latent.vote.answer}, share {latent.vote.share:.2f}, entropy {latent.vote.entropy:.2f} nats"),
-        ("trial", latent.trial.reason),
         *(("learnt from", output.shortened(question, 200)) for question in questions),
     ]
 
@@ -138,9 +202,19 @@ def _vote(latent: "Latent") -> "Table":
     return output.table("Vote", ("answer", "rollouts"), rows, numbers=("rollouts",))
 
 
+def _gain(trial: "Trial") -> str:
+    return f"{trial.gain:+.2f}" if trial.answers else "–"
+
+
 def _trial(trial: "Trial") -> list[tuple[str, str]]:
-    return [
-        ("agreement before", f"{trial.agreement_before:.2f}"),
-        ("agreement after", f"{trial.agreement_after:.2f}"),
-        ("examined on", f"{len(trial.episode_ids)} episodes, {trial.answers} answers"),
-    ]
+    pairs = [("trial", trial.reason)]
+    if trial.answers:
+        pairs += [
+            ("examined on", f"{len(trial.episode_ids)} episodes, {trial.answers} answers"),
+            ("agreement", f"{trial.agreement_before:.2f} before, {trial.agreement_after:.2f} after"),
+        ]
+    if trial.least_gain is not None:
+        pairs.append(("least gain", f"{trial.least_gain:+.2f} at the confidence asked for"))
+    if trial.nearby_change is not None:
+        pairs.append(("nearby", f"{trial.nearby_change:+.2f} on {len(trial.nearby_ids)} episodes that would read it"))
+    return pairs

@@ -1,4 +1,4 @@
-"""The only door to the disk: Latent files, the episode journal, the index over their keys, and the lock.
+"""The only door to the disk: Latent files, the journal of episodes and standings, the index over their keys, the lock.
 
 The files and the journal are the truth. The Chroma index is derived from them and is rebuilt whenever it is missing,
 stale or broken. Chroma is imported when the first index is opened, not before. `docs/file-format.md` has the layout.

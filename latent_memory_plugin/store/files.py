@@ -177,6 +177,19 @@ class LatentFiles:
             )
 
 
+def checked(tensor: np.ndarray, latent: Latent) -> np.ndarray:
+    """The tensor (P, H) as float32. Raises InputError where it is not finite or of another shape than the record's."""
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(tensor, dtype=np.float32)  # (P, H)
+    if values.shape != latent.shape:
+        raise InputError(
+            f"The tensor has shape {values.shape}, the Latent's record says {latent.shape}; pass a matching pair."
+        )
+    if not np.isfinite(values).all():
+        raise InputError(f"The tensor of the Latent {latent.id} holds values that are not finite; it cannot be stored.")
+    return values
+
+
 def _opened(path: Path) -> Any:
     try:
         with reading(path):

@@ -129,6 +129,14 @@ class Index:
         ids = list(item_ids)
         self._mending(lambda: self._collection.delete(ids=ids), *self._mends())
 
+    def follow(self, item_id: str) -> None:
+        """Brings one item up to date with the truth: in with its key, or out. Raises StoreWriteError."""
+        if not self._truth.holds(item_id):
+            self.discard([item_id])
+            return
+        for found, key in self._truth.keys([item_id], self._encoder):
+            self.add(found, key)
+
     def nearest(self, key: np.ndarray, limit: int) -> list[tuple[str, float]]:
         """Up to `limit` ids with their keys' cosine similarity to this one (D,), best first. Raises InputError."""
         if limit < 1:

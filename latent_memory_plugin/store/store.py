@@ -1,26 +1,30 @@
 """`Store`: one namespace of a root. The truth is written first, the index after it; opening mends what lies between.
 
+A Latent is in the index where its file is there and its standing lets it be read.
+
 Legend: P latent tokens, H hidden size, D key size.
 """
 
 import hashlib
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from typing_extensions import Self
 
-from latent_memory_plugin.errors import InputError, LatentMemoryError, NotFoundError, StoreError
-from latent_memory_plugin.records import Episode, EpisodeState, Latent
-from latent_memory_plugin.store.files import LatentFiles
+from latent_memory_plugin.errors import InputError, LatentMemoryError, NotFoundError
+from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Latent, Standing, Use
+from latent_memory_plugin.store.database import Database
+from latent_memory_plugin.store.files import LatentFiles, checked
 from latent_memory_plugin.store.index import Index, Truth
 from latent_memory_plugin.store.journal import Journal
 from latent_memory_plugin.store.root import ModelId, Root, folder_name
+from latent_memory_plugin.store.session import Session
+from latent_memory_plugin.store.standings import Standings, UsableLatents
 
 
-class Store:
+class Store(Session):
     """Episodes and Latents of one namespace. Safe in threads; several stores of one root in one process share its lock.
 
     Made by `open`. What a call has written when it returns survives a kill and a power cut. Every use after `close`
@@ -28,19 +32,15 @@ class Store:
     """
 
     def __init__(self, root: Root, namespace: str, model: ModelId | None, encoder: str | None) -> None:
-        self.root = root.path
-        """Folder of the root."""
-        self.namespace = namespace
-        """The namespace as the caller wrote it."""
+        super().__init__(root, namespace)
         self.encoder = encoder
         """Name of the method that makes the keys; None where the store was opened for listing."""
-        self._root = root
-        self._closed = False
         folder = root.path / folder_name(namespace)
         self._files = LatentFiles(folder / "latents", namespace, model)
-        self._journal = Journal(folder / "journal.sqlite", namespace)
+        self._database = Database(folder / "journal.sqlite", namespace)
+        self._journal, self._standings = Journal(self._database), Standings(self._database)
         with ExitStack() as undo:
-            undo.callback(self._journal.close)
+            undo.callback(self._database.close)
             self._indexes = (
                 None if encoder is None else (self._index("latents", encoder), self._index("episodes", encoder))
             )
@@ -129,9 +129,10 @@ class Store:
                 raise InputError(
                     f"The Latent's encoder is {latent.encoder!r}, the store's {encoder!r}; open one for that."
                 )
-            values, vector = _checked(tensor, latent), index.checked(key)
+            values, vector = checked(tensor, latent), index.checked(key)
             self._files.write(latent, values, vector)
-            index.add(latent.id, vector)
+            if self._standings.usable(latent.id):
+                index.add(latent.id, vector)
 
     def tensor(self, latent_id: str) -> np.ndarray:
         """The tensor (P, H) float32 of a Latent. Raises NotFoundError, CorruptError, WrongModelError."""
@@ -143,9 +144,20 @@ class Store:
         with self._entered():
             return self._files.record(latent_id)
 
+    def latent_key(self, latent_id: str) -> np.ndarray:
+        """The key (D,) float32 of a Latent. Raises NotFoundError, also where another encoder made it, CorruptError,
+        WrongModelError."""
+        with self._entered():
+            latent, _, key = self._files.read(latent_id)
+        if self.encoder not in (None, latent.encoder):
+            raise NotFoundError(
+                f"The key of the Latent {latent_id!r} was made by {latent.encoder!r}, not by {self.encoder!r}."
+            )
+        return key
+
     def latents(self) -> Iterator[Latent]:
-        """All Latents, oldest first, read from the headers one by one. A file that cannot be read is left out, warned
-        of and kept in `problems`."""
+        """All Latents whatever their standing, oldest first, read from the headers one by one. A file that cannot be
+        read is left out, warned of and kept in `problems`."""
         with self._entered():
             latents = self._files.stream()
         yield from latents
@@ -156,42 +168,57 @@ class Store:
         return dict(self._files.problems)
 
     def nearest(self, key: np.ndarray, limit: int = 1) -> list[tuple[str, float]]:
-        """Up to `limit` Latent ids with the cosine similarity, -1 to 1, of their keys to this one (D,), best first."""
+        """Up to `limit` ids of usable Latents with the cosine similarity, -1 to 1, of their keys to this one (D,), best
+        first."""
         with self._entered():
             _, (index, _) = self._searchable()
             return index.nearest(key, limit)
 
-    def remove(self, latent_id: str) -> None:
-        """Deletes a Latent, readable or not. Raises NotFoundError. A store open for listing leaves the index entry to
-        the next opening with a model; until then it is never returned."""
+    def stand(self, standing: Standing) -> None:
+        """Journals what a Latent may do now, which may be before it is put. Raises NotFoundError where the id is none
+        of a Latent, InputError where the reason cannot be stored. A store open for listing leaves the index to the next
+        opening with a model; until then a Latent that is usable again is not found, and one that is not any more is
+        never returned."""
         with self._entered():
-            self._files.delete(latent_id)
+            stored, before = self._files.holds(standing.latent_id), self._standings.usable(standing.latent_id)
+            self._standings.write(standing)
+            if self._indexes and stored and before != (standing.state in USABLE):
+                self._indexes[0].follow(standing.latent_id)
+
+    def standing(self, latent_id: str) -> Standing:
+        """What a Latent may do now: `live` since it was made where nothing was journaled of it. Raises NotFoundError
+        where it is neither journaled nor stored, CorruptError, WrongModelError."""
+        with self._entered():
+            journaled = self._standings.read(latent_id)
+            return journaled or Standing(latent_id=latent_id, since=self._files.record(latent_id).created)
+
+    def record_uses(self, uses: Sequence[Use]) -> None:
+        """Journals answers that read a Latent, all or none; a use of the same answer and Latent is replaced and keeps
+        its place in the order. Raises InputError where a text cannot be stored."""
+        with self._entered():
+            self._standings.record_uses(uses)
+
+    def uses(
+        self, *, latent_id: str | None = None, answer_id: str | None = None, problem_hash: str | None = None
+    ) -> list[Use]:
+        """The uses that match every argument given, oldest first. Raises CorruptError."""
+        with self._entered():
+            return self._standings.uses(latent_id, answer_id, problem_hash)
+
+    def remove(self, latent_id: str) -> None:
+        """Deletes a Latent, readable or not, its standing and its uses; also what a removal that was cut short has left
+        of them. Raises NotFoundError. A store open for listing leaves the index entry to the next opening with a model;
+        until then it is never returned."""
+        with self._entered():
+            if self._files.holds(latent_id) or not self._standings.knows(latent_id):
+                self._files.delete(latent_id)
+            # After the file: one without a standing would be live.
+            self._standings.forget(latent_id)
             if self._indexes:
                 self._indexes[0].discard([latent_id])
 
-    def close(self) -> None:
-        """Gives the namespace back, and the root where this was its last store. A second call does nothing."""
-        with self._root.guard:
-            if self._closed:
-                return
-            self._closed = True
-            self._journal.close()
-        self._root.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _entered(self) -> Generator[None, None, None]:
-        with self._root.guard:
-            if self._closed:
-                raise StoreError(f"The store of {self.namespace!r} in {str(self.root)!r} is closed; open it again.")
-            yield
+    def _release(self) -> None:
+        self._database.close()
 
     def _searchable(self) -> tuple[str, tuple[Index, Index]]:
         if self.encoder is None or self._indexes is None:
@@ -201,18 +228,6 @@ class Store:
         return self.encoder, self._indexes
 
     def _index(self, kind: str, encoder: str) -> Index:
-        truth: Truth = self._files if kind == "latents" else self._journal
+        truth: Truth = UsableLatents(self._files, self._standings) if kind == "latents" else self._journal
         digest = hashlib.sha256(encoder.encode()).hexdigest()[:8]
         return Index(self._root.chroma, f"{folder_name(self.namespace)}.{kind}.{digest}", truth, encoder)
-
-
-def _checked(tensor: np.ndarray, latent: Latent) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(tensor, dtype=np.float32)  # (P, H)
-    if values.shape != latent.shape:
-        raise InputError(
-            f"The tensor has shape {values.shape}, the Latent's record says {latent.shape}; pass a matching pair."
-        )
-    if not np.isfinite(values).all():
-        raise InputError(f"The tensor of the Latent {latent.id} holds values that are not finite; it cannot be stored.")
-    return values
