@@ -1,21 +1,70 @@
-"""Question in, answer out: the using half of `LatentMemory`."""
+"""Question in, answer out: the using half of `LatentMemory`.
+
+    Problem → key → Hit → one or two answers → the verifier, where they differ → Answer
+
+Which of these a problem goes through is its route (arXiv 2606.17803): `RouteConfig.mode`, and always answered with and
+without for a Latent on probation.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from latent_memory_plugin.answers import agree
-from latent_memory_plugin.config import RetrieveConfig, SamplingConfig
+from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.records import Answer, Hit, Problem, Rollout, Usage
+from latent_memory_plugin.records import USABLE, Answer, Hit, Problem, Rollout, Usage, Use
 from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.seams import Model, Store
+from latent_memory_plugin.verify import Dispute, Preference, Score, Verifier, make_verifier
 from latent_memory_plugin.vote import vote
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from latent_memory_plugin.encoder import Encoder
+
 NO_MEMORY = Hit(latent_id=None, similarity=None, reason="Memory is off.")
+
+
+class Route(NamedTuple):
+    """How one problem is answered."""
+
+    problem: Problem
+    """What is asked."""
+    hit: Hit
+    """The Latent that is read, or why none."""
+    latent: "Tensor | None"
+    """(P, H) its tensor; None where none is read."""
+    compared: bool
+    """True where it is answered with the Latent and without it."""
+
+    @property
+    def readings(self) -> "list[Tensor | None]":
+        """The Latent of each answer to sample, the plain model's first."""
+        return [None, self.latent] if self.compared else [self.latent]
+
+
+class Side(NamedTuple):
+    """The answer of one reading."""
+
+    rollouts: tuple[Rollout, ...]
+    """Its completions, answers extracted."""
+    answer: str | None
+    """The answer that most of them give."""
+    shown: Rollout
+    """The first of them that gives it."""
+
+
+class Choice(NamedTuple):
+    """The answer that is returned."""
+
+    number: int
+    """Of the sides."""
+    reason: str
+    """Why, in words."""
+    verified_tokens: int = 0
+    """Tokens the verifier sampled."""
 
 
 @dataclass(frozen=True)
@@ -26,62 +75,143 @@ class Asker:
     """The frozen model."""
     store: Store
     """The namespace's store."""
-    config: RetrieveConfig
-    """When a Latent applies."""
+    encoder: "Encoder"
+    """Makes the keys of the store."""
+    config: Config
+    """When a Latent applies, and what becomes of the answer with it."""
     extract: Callable[[str], str | None]
     """Completion text → answer."""
     enabled: bool = True
     """False reads no Latent at all."""
+    verifier: Verifier | Score | None = None
+    """Takes the place of the verifier that the config names."""
 
     def ask(self, problems: Sequence[Problem], n: int, sampling: SamplingConfig, seed: int) -> list[Answer]:
-        """The answer to each problem from `n` completions."""
-        found = [self._read(hit) for hit in self._retrieve(problems)]
-        hits, latents = [hit for hit, _ in found], [latent for _, latent in found]
-        groups = self.model.sample([problem.question for problem in problems], latents, n, sampling, seed)
-        usages = [
-            self._usage(problem, latent, group)
-            for problem, latent, group in zip(problems, latents, groups, strict=True)
-        ]
-        rows = zip(problems, hits, groups, usages, strict=True)
-        return [self._answer(problem, hit, group, usage, seed) for problem, hit, group, usage in rows]
+        """The answer to each problem from `n` completions with its Latent or without, or from `n` of both.
 
-    def _retrieve(self, problems: Sequence[Problem]) -> list[Hit]:
+        What is sampled without a Latent is what the plain model gives for that seed. Each answer sampled with a Latent
+        is recorded as a use of it, also where the plain model's was returned: the record is of the Latent's answers.
+        """
+        verifier = make_verifier(self.model, self.config.route, self.extract, sampling, seed, self.verifier)
+        routes = self._routes(problems)
+        sides = self._sides(routes, n, sampling, seed)
+        choices = choose(routes, sides, verifier)
+        rows = list(zip(routes, sides, choices, strict=True))
+        answers = [self._answer(route, answered, choice, seed) for route, answered, choice in rows]
+        uses = [use for answer, row in zip(answers, rows, strict=True) for use in _uses(answer, *row)]
+        if uses:
+            self.store.record_uses(uses)
+        return answers
+
+    def _routes(self, problems: Sequence[Problem]) -> list[Route]:
         if not self.enabled:
-            return [NO_MEMORY] * len(problems)
-        keys = self.model.keys([problem.question for problem in problems])  # (N, D)
-        return [retrieve(self.store, key, self.config) for key in keys]
+            return [Route(problem, NO_MEMORY, None, False) for problem in problems]
+        keys = self.encoder.keys([problem.question for problem in problems])  # (N, D)
+        hits = [retrieve(self.store, key, self.config.retrieve, self.config.route.mode) for key in keys]
+        return [self._route(problem, hit) for problem, hit in zip(problems, hits, strict=True)]
 
-    def _read(self, hit: Hit) -> "tuple[Hit, Tensor | None]":
-        """The hit with its tensor (P, H); without one where another thread has forgotten the Latent meanwhile."""
+    def _route(self, problem: Problem, hit: Hit) -> Route:
+        """The route of a hit; without its Latent where another thread has forgotten it or taken it back meanwhile."""
         if hit.latent_id is None:
-            return hit, None
+            return Route(problem, hit, None, False)
         import torch
 
         try:
-            return hit, torch.from_numpy(self.store.tensor(hit.latent_id))  # (P, H)
+            state: str = self.store.standing(hit.latent_id).state
+            latent = torch.from_numpy(self.store.tensor(hit.latent_id))  # (P, H)
         except NotFoundError:
-            reason = f"Latent {hit.latent_id} has just been forgotten."
-            return Hit(latent_id=None, similarity=hit.similarity, reason=reason), None
+            state, latent = "forgotten", None
+        if state not in USABLE:
+            reason = f"Latent {hit.latent_id} has just been {state}."
+            return Route(problem, Hit(latent_id=None, similarity=hit.similarity, reason=reason), None, False)
+        if state == "probation":
+            hit = hit.model_copy(update={"reason": f"{hit.reason} It is on probation."})
+        return Route(problem, hit, latent, state == "probation" or self.config.route.mode == "agree")
 
-    def _answer(self, problem: Problem, hit: Hit, group: Sequence[Rollout], usage: Usage, seed: int) -> Answer:
+    def _sides(self, routes: Sequence[Route], n: int, sampling: SamplingConfig, seed: int) -> list[list[Side]]:
+        """The sides of each route, all of them sampled together."""
+        questions = [route.problem.question for route in routes for _ in route.readings]
+        latents = [latent for route in routes for latent in route.readings]
+        groups = iter(self.model.sample(questions, latents, n, sampling, seed))
+        return [[self._side(next(groups)) for _ in route.readings] for route in routes]
+
+    def _side(self, group: Sequence[Rollout]) -> Side:
         read = tuple(rollout.model_copy(update={"answer": self.extract(rollout.text)}) for rollout in group)
         winner = vote([rollout.answer for rollout in read]).answer
         shown = next((rollout for rollout in read if agree(rollout.answer, winner)), read[0])
+        return Side(read, winner, shown)
+
+    def _answer(self, route: Route, sides: Sequence[Side], choice: Choice, seed: int) -> Answer:
+        given = sides[choice.number]
+        sampled = sum(len(rollout.token_ids) for side in sides for rollout in side.rollouts)
         return Answer(
-            question=problem.question,
-            text=shown.text,
-            answer=shown.answer,
-            latent_ids=() if hit.latent_id is None else (hit.latent_id,),
-            similarity=hit.similarity,
-            reason=hit.reason,
-            usage=usage,
-            rollouts=read,
+            question=route.problem.question,
+            text=given.shown.text,
+            answer=given.shown.answer,
+            latent_ids=() if route.readings[choice.number] is None else (str(route.hit.latent_id),),
+            similarity=route.hit.similarity,
+            reason=choice.reason,
+            usage=Usage(
+                prompt_tokens=len(self.model.prompt_ids(route.problem.question)),
+                latent_tokens=0 if route.latent is None else len(route.latent),
+                completion_tokens=sampled + choice.verified_tokens,
+            ),
+            rollouts=given.rollouts,
             seed=seed,
         )
 
-    def _usage(self, problem: Problem, latent: "Tensor | None", group: Sequence[Rollout]) -> Usage:
-        return Usage(
-            prompt_tokens=len(self.model.prompt_ids(problem.question)),
-            latent_tokens=0 if latent is None else len(latent),
-            completion_tokens=sum(len(rollout.token_ids) for rollout in group),
+
+def choose(routes: Sequence[Route], sides: Sequence[Sequence[Side]], verifier: Verifier) -> list[Choice]:
+    """Which side of each route is returned; those that differ are put to the verifier together."""
+    settled = [_settled(route, answered) for route, answered in zip(routes, sides, strict=True)]
+    split = [number for number, choice in enumerate(settled) if choice is None]
+    disputes = [
+        Dispute(routes[number].problem.question, tuple(side.shown for side in sides[number])) for number in split
+    ]
+    preferences = verifier.prefer(disputes) if disputes else []
+    judged = {
+        number: _judged(routes[number], sides[number], preference, verifier.name)
+        for number, preference in zip(split, preferences, strict=True)
+    }
+    return [choice or judged[number] for number, choice in enumerate(settled)]
+
+
+def _settled(route: Route, sides: Sequence[Side]) -> Choice | None:
+    """The choice where nothing is in dispute. An answer is better than none."""
+    if not route.compared:
+        return Choice(0, route.hit.reason)
+    plain, read = sides
+    if agree(plain.answer, read.answer) or plain.shown.text == read.shown.text:
+        return Choice(1, f"{route.hit.reason} The plain model gives the same answer.")
+    if plain.answer is None and read.answer is not None:
+        return Choice(1, f"{route.hit.reason} The plain model gives no answer.")
+    if read.answer is None and plain.answer is not None:
+        return Choice(0, f"{route.hit.reason} It gives no answer, the plain model does.")
+    return None
+
+
+def _judged(route: Route, sides: Sequence[Side], preference: Preference, verifier: str) -> Choice:
+    chosen = preference.chosen
+    (plain, read), (without, with_latent) = [side.answer for side in sides], preference.scores
+    if chosen:
+        found = f"The plain model answers {plain!r:.60}; the verifier {verifier} prefers {read!r:.60}"
+        reason = f"{found}, {with_latent:.2f} to {without:.2f}."
+    else:
+        found = f"It answers {read!r:.60}; the verifier {verifier} prefers the plain model's {plain!r:.60}"
+        reason = f"{found}, {without:.2f} to {with_latent:.2f}."
+    return Choice(chosen, f"{route.hit.reason} {reason}", preference.sampled_tokens)
+
+
+def _uses(answer: Answer, route: Route, sides: Sequence[Side], choice: Choice) -> list[Use]:
+    """The use of the Latent that was read, if any: its own answer, whichever was returned."""
+    if route.hit.latent_id is None:
+        return []
+    return [
+        Use(
+            answer_id=answer.id,
+            latent_id=route.hit.latent_id,
+            problem_hash=route.problem.hash,
+            answer=sides[-1].shown.answer,
+            returned=choice.number == len(sides) - 1,
         )
+    ]

@@ -1,6 +1,6 @@
 """Retrieval: a key → the Latent to use, or why there is none."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from latent_memory_plugin.config import RetrieveConfig
 from latent_memory_plugin.records import Hit
@@ -10,13 +10,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def retrieve(store: Store, key: "np.ndarray", config: RetrieveConfig) -> Hit:
-    """The Latent whose key is nearest to `key` (D,), where it is near enough; the store is one model's namespace."""
+def retrieve(
+    store: Store,
+    key: "np.ndarray",
+    config: RetrieveConfig,
+    mode: Literal["always", "threshold", "agree"] = "threshold",
+) -> Hit:
+    """The usable Latent whose key is nearest to `key` (D,), where it is near enough; with `always`, however far it is.
+
+    The store is one model's namespace, and finds live Latents and those on probation.
+    """
     nearest = store.nearest(key, limit=1)
     if not nearest:
         return Hit(latent_id=None, similarity=None, reason="No Latent is stored yet.")
     latent_id, similarity = nearest[0]
-    if similarity < config.threshold:
+    if mode != "always" and similarity < config.threshold:
         reason = f"The nearest Latent's similarity is {similarity:.2f}, below the threshold of {config.threshold:.2f}."
         return Hit(latent_id=None, similarity=similarity, reason=reason)
     reason = f"Latent {latent_id} with a similarity of {similarity:.2f}."

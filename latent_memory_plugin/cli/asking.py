@@ -1,6 +1,6 @@
 """`ask`: one question, one answer, and what it was answered from."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -8,7 +8,16 @@ from latent_memory_plugin.cli import output
 from latent_memory_plugin.cli.options import STORE_AND_MODEL, Shared, command
 
 if TYPE_CHECKING:
+    from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.records import Answer
+
+Mode = Annotated[
+    Literal["always", "threshold", "agree"] | None,
+    typer.Option("--route", help="When a Latent is read; agree also asks without it, and a verifier decides."),
+]
+VerifierName = Annotated[
+    Literal["likelihood", "vote"] | None, typer.Option("--verifier", help="Decides where the two answers differ.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,18 +34,32 @@ def ask(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     n: Annotated[int, typer.Option("--n", help="Completions; the text is the first that gives the vote's answer.")] = 1,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Asks the plain model.")] = False,
+    route: Mode = None,
+    verifier: VerifierName = None,
 ) -> None:
     """Answers a question, reading the Latent that applies."""
     from latent_memory_plugin.records import Problem
 
     Problem(question=question)  # an unusable question is refused before the model is loaded
-    given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
-    with shared.memory() as memory:
+    sampling = _given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+    with _memory(shared, _given(mode=route, verifier=verifier)) as memory:
         if no_memory:
             memory.off()
-        chosen = {name: value for name, value in given.items() if value is not None}
-        answer = memory.ask(question, n=n, seed=seed, **chosen)
+        answer = memory.ask(question, n=n, seed=seed, **sampling)
     output.emit(shared, answer.model_dump(mode="json"), answer.text, "", output.facts(_facts(answer)))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were named; the rest keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _memory(shared: Shared, route: dict[str, Any]) -> "LatentMemory":
+    from latent_memory_plugin.config import Config, RouteConfig
+    from latent_memory_plugin.memory import LatentMemory
+
+    config = Config(route=RouteConfig(**route))
+    return LatentMemory(root=shared.root, model=shared.model, namespace=shared.namespace, config=config)
 
 
 def _facts(answer: "Answer") -> list[tuple[str, str]]:

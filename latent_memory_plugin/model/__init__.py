@@ -17,6 +17,7 @@ from latent_memory_plugin.model.endings import Endings, end_token_ids
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
 from latent_memory_plugin.model.prompts import Prompts
+from latent_memory_plugin.model.reward import RewardModel
 from latent_memory_plugin.model.rows import Row
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.seams import Conversation
@@ -24,7 +25,7 @@ from latent_memory_plugin.seams import Conversation
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "RewardModel"]
 
 
 class LanguageModel:

@@ -1,0 +1,162 @@
+"""Encoders: the two kinds of keys, and what an embedding of the caller's must give."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
+
+from latent_memory_plugin.config import RetrieveConfig
+from latent_memory_plugin.encoder import Embedding, Encoder, make_encoder
+from latent_memory_plugin.errors import ConfigError, InputError
+from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.model.keys import CENTRE_QUESTIONS
+from latent_memory_plugin.testing import FakeModel
+
+QUESTIONS = [
+    "How many posts are there?",
+    "A train travels 60 kilometres in 45 minutes. What is its speed?",
+    "How many posts are there now?",
+]
+KV, INPUT = RetrieveConfig(key="kv"), RetrieveConfig(key="input")
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return LanguageModel.wrap(tiny_model(request.param), tiny_tokenizer())
+
+
+def letters(texts: list[str]) -> np.ndarray:
+    """Counts of a few letters, (N, 5)."""
+    return np.array([[text.count(letter) for letter in "aeios"] for text in texts], dtype=np.float64)
+
+
+def own(function: Any = letters, name: str = "letters") -> Encoder:
+    return make_encoder(FakeModel({}), INPUT, Embedding(name, function))
+
+
+# -- kv ----------------------------------------------------------------------------------------------------------------
+
+
+def test_kv_keys_are_the_models_own_bit_for_bit(model: LanguageModel) -> None:
+    encoder = make_encoder(model, KV)
+    assert encoder.name == model.encoder == "hidden-last-1-v1"
+    assert (encoder.keys(QUESTIONS) == model.keys(QUESTIONS)).all()
+
+
+def test_kv_is_the_default_and_asks_a_model_for_nothing_but_its_keys() -> None:
+    fake = FakeModel({})
+    encoder = make_encoder(fake, RetrieveConfig())
+    assert encoder.name == fake.encoder and (encoder.keys(["sum: 1"]) == fake.keys(["sum: 2"])).all()
+
+
+# -- input, from the model's token embeddings --------------------------------------------------------------------------
+
+
+def test_every_kind_of_key_has_unit_length_and_does_not_depend_on_company(model: LanguageModel) -> None:
+    for encoder in (make_encoder(model, INPUT), own()):
+        keys = encoder.keys(QUESTIONS)
+        assert keys.dtype == np.float32 and len(keys) == 3
+        assert np.linalg.norm(keys, axis=1) == pytest.approx(1, abs=1e-5)
+        assert np.concatenate([encoder.keys([one]) for one in QUESTIONS]) == pytest.approx(keys, abs=1e-5)
+        assert encoder.keys([]).shape == (0, keys.shape[1])
+        assert keys[0] @ keys[2] > keys[0] @ keys[1] + 0.1
+
+
+def test_input_keys_are_weighted_means_of_token_embeddings_without_what_all_questions_share() -> None:
+    model = LanguageModel.wrap(tiny_model("qwen3"), tiny_tokenizer())
+    common = Counter(token for one in CENTRE_QUESTIONS for token in model.question_ids(one))
+
+    def mean(question: str) -> np.ndarray:
+        ids = model.question_ids(question)
+        weights = torch.tensor([0.01 / (0.01 + common[one] / common.total()) for one in ids])  # (T,)
+        return ((weights[:, None] * model.token_embeddings(ids)).sum(0) / weights.sum()).numpy()  # (H,)
+
+    centre = np.stack([mean(one) for one in CENTRE_QUESTIONS])  # (N, H)
+    _, vectors = np.linalg.eigh(np.cov(centre.T))
+    raw = mean(QUESTIONS[0]) - centre.mean(axis=0)
+    raw -= raw @ vectors[:, -1] * vectors[:, -1]
+    [key] = make_encoder(model, INPUT).keys(QUESTIONS[:1])
+    assert key == pytest.approx(raw / np.linalg.norm(raw), abs=1e-3)
+    assert abs(key @ vectors[:, -1]) < 1e-3
+
+
+def test_input_keys_are_of_the_words_and_not_of_the_template(model: LanguageModel) -> None:
+    plain = LanguageModel.wrap(model._engine.model, tiny_tokenizer("{{ messages[0]['content'] }} Answer:"))
+    keys, others = (make_encoder(one, INPUT).keys(QUESTIONS) for one in (model, plain))
+    assert keys == pytest.approx(others, abs=1e-5)
+
+
+# -- input, from an embedding of the caller's --------------------------------------------------------------------------
+
+
+def test_an_embedding_of_the_callers_is_centred_and_scaled() -> None:
+    raw = letters(QUESTIONS) - letters(list(CENTRE_QUESTIONS)).mean(axis=0)
+    expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    assert own().keys(QUESTIONS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_lists_and_tensors_are_embeddings_too() -> None:
+    for function in (lambda texts: letters(texts).tolist(), lambda texts: torch.from_numpy(letters(texts))):
+        assert own(function).keys(QUESTIONS) == pytest.approx(own().keys(QUESTIONS), abs=1e-6)
+
+
+def test_the_centre_is_embedded_once() -> None:
+    calls: list[int] = []
+
+    def counted(texts: list[str]) -> np.ndarray:
+        calls.append(len(texts))
+        return letters(texts)
+
+    encoder = own(counted)
+    encoder.keys(QUESTIONS)
+    encoder.keys(QUESTIONS[:1])
+    assert calls == [len(CENTRE_QUESTIONS), 3, 1]
+
+
+def test_keys_of_different_methods_have_different_names(model: LanguageModel) -> None:
+    names = [make_encoder(model, KV).name, make_encoder(model, INPUT).name, own().name, own(name="other").name]
+    assert names[1:] == ["input-sif-v1", "input-letters-v1", "input-other-v1"] and len(set(names)) == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda texts: letters(texts)[:-1],
+        lambda texts: letters(texts)[0],
+        lambda texts: letters(texts)[:, :0],
+        lambda texts: letters(texts) * np.nan,
+        lambda texts: letters(texts) + 1e300,
+        lambda texts: letters(texts).astype(complex),
+        lambda texts: [str(text) for text in texts],
+        lambda texts: None,
+    ],
+    ids=["a row short", "one row", "no columns", "nan", "too large", "complex", "text", "nothing"],
+)
+def test_an_embedding_that_gives_no_finite_rows_is_refused_by_name(wrong: Any) -> None:
+    with pytest.raises(InputError, match=r"'odd' gave .* 24 texts; it must give 24 rows of finite numbers"):
+        own(wrong, "odd").keys(QUESTIONS)
+
+
+def test_an_embedding_whose_width_changes_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'odd' gave vectors of 4 numbers after some of 5"):
+        own(lambda texts: letters(texts)[:, : 5 if len(texts) == 24 else 4], "odd").keys(QUESTIONS)
+
+
+@pytest.mark.parametrize("wrong", [lambda texts: 1 / 0, lambda texts: [[1.0], [1.0, 2.0]]], ids=["raises", "ragged"])
+def test_an_embedding_that_fails_is_named_with_its_error(wrong: Any) -> None:
+    with pytest.raises(InputError, match=r"'odd' raised \w*Error"):
+        own(wrong, "odd").keys(QUESTIONS)
+
+
+def test_an_embedding_needs_a_name_a_function_and_a_use() -> None:
+    with pytest.raises(ConfigError, match="has no name; pass Embedding"):
+        make_encoder(FakeModel({}), INPUT, letters)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="name and version"):
+        Embedding(" ", letters)
+    with pytest.raises(ConfigError, match="'x' is 7; pass a function"):
+        Embedding("x", 7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="key='input'"):
+        make_encoder(FakeModel({}), KV, Embedding("x", letters))
