@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.config import (
         Config,
         DistilConfig,
+        LifeConfig,
         ModelConfig,
         NeighbourConfig,
         RetrieveConfig,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         ModelError,
         ModelLoadError,
         NotFoundError,
+        RewardError,
         StoreError,
         StoreLockedError,
         StoreWriteError,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.records import (
         Answer,
+        Candidate,
         Episode,
         Hit,
         Latent,
@@ -53,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "Candidate",
     "Config",
     "ConfigError",
     "ContextLengthError",
@@ -65,6 +69,7 @@ __all__ = [
     "Latent",
     "LatentMemory",
     "LatentMemoryError",
+    "LifeConfig",
     "ModelConfig",
     "ModelError",
     "ModelLoadError",
@@ -73,6 +78,7 @@ __all__ = [
     "Outcome",
     "Problem",
     "RetrieveConfig",
+    "RewardError",
     "Rollout",
     "RouteConfig",
     "SamplingConfig",

@@ -66,12 +66,15 @@ class VoteConfig(_Config):
 class DistilConfig(_Config):
     """How a candidate Latent is trained."""
 
-    objective: Literal["imitate", "grpo"] = "imitate"
-    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh rollouts."""
+    objective: Literal["imitate", "grpo", "imitate_then_grpo"] = "imitate"
+    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh rollouts.
+    `imitate_then_grpo`: the one after the other."""
     latent_tokens: Positive = 20
     """Vectors in a Latent, P."""
     steps: Positive = 30
     """Optimiser steps at most."""
+    refine_steps: Positive = 8
+    """`imitate_then_grpo`: steps of GRPO at most."""
     learning_rate: Rate = 0.05
     """Adam's learning rate."""
     rollouts: Positive = 8
@@ -101,12 +104,21 @@ class TrialConfig(_Config):
     """Near episodes a trial uses at most."""
     answers: Positive = 16
     """Answers sampled with the candidate per episode."""
-    confidence: Share = 0.95
-    """Confidence with which the agreement with the votes must have risen."""
+    confidence: Share = 0.9
+    """Confidence with which the agreement with the votes must have risen, and with which harm nearby is seen."""
     min_gain: Share = 0.0
     """How much it must have risen at least, at that confidence."""
     probation: bool = True
-    """True lets a candidate from believed votes be read with care until its trial is possible."""
+    """True lets a candidate be read with care until its trial is possible; False lets its episodes wait."""
+
+
+class LifeConfig(_Config):
+    """When a Latent that lives is taken back."""
+
+    min_uses: Positive = 4
+    """Judged answers before its uses can tell."""
+    confidence: Share = 0.95
+    """Confidence with which its answers must have been worse than the plain model's."""
 
 
 class RetrieveConfig(_Config):
@@ -139,7 +151,7 @@ class NeighbourConfig(_Config):
     """Cosine similarity of two episodes' keys from which they are near."""
     min_parents: Positive = 3
     """Episodes one Latent is learnt from at least."""
-    max_parents: Positive = 5
+    max_parents: Positive = 8
     """Episodes one Latent is learnt from at most."""
     growth: Annotated[float, Field(gt=1.0)] = 1.5
     """A neighbourhood learns anew when it has this many times the believed episodes of its last attempt."""
@@ -153,6 +165,7 @@ class Config(_Config):
     vote: VoteConfig = VoteConfig()
     distil: DistilConfig = DistilConfig()
     trial: TrialConfig = TrialConfig()
+    life: LifeConfig = LifeConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
     route: RouteConfig = RouteConfig()
     neighbours: NeighbourConfig = NeighbourConfig()

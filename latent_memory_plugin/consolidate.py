@@ -1,6 +1,5 @@
 """The hook after an episode: journal → vote → distil → trial → store."""
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,23 +8,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_memory_plugin import __version__
-from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import Config
-from latent_memory_plugin.distil import Attempt, Lesson, distil
-from latent_memory_plugin.errors import DistilError, ModelError
+from latent_memory_plugin.distil import Attempt, distil, lessons
+from latent_memory_plugin.encoder import Encoder
+from latent_memory_plugin.errors import DistilError, ModelError, RewardError
 from latent_memory_plugin.forms.soft_prompt import start
-from latent_memory_plugin.records import Episode, EpisodeState, Latent, Outcome, OutcomeStatus, Rollout, Trial, Vote
+from latent_memory_plugin.gather import Gatherer, derived_seed
+from latent_memory_plugin.judge import Judge
+from latent_memory_plugin.life import Life
+from latent_memory_plugin.neighbourhood import Neighbourhood, believes, nearby, neighbourhood, witnesses
+from latent_memory_plugin.records import (
+    Candidate,
+    Episode,
+    EpisodeState,
+    Latent,
+    LatentState,
+    Outcome,
+    OutcomeStatus,
+    Trial,
+    Vote,
+)
+from latent_memory_plugin.registry import Registry, array
 from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.seams import Model, Store
-from latent_memory_plugin.trial import Court, trial
-from latent_memory_plugin.vote import vote
-
-NEIGHBOURS_LOOKED_AT = 64
-ENOUGH_FOR_A_VOTE = 2
+from latent_memory_plugin.trial import Court, Evidence, trial, untried
 
 STATE_AFTER: dict[OutcomeStatus, EpisodeState] = {
     "live": "learnt",
+    "probation": "learnt",
     "skipped": "learnt",
     "waiting": "pending",
     "refused": "refused",
@@ -38,16 +48,6 @@ STATUS_OF_SETTLED: dict[EpisodeState, OutcomeStatus] = {"learnt": "skipped", "re
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
-    """Near episodes, divided into those to learn from and those to be examined on."""
-
-    parents: tuple[Episode, ...]
-    """To learn from, the most trusted first."""
-    witnesses: tuple[Episode, ...]
-    """To be examined on; no question stands in both."""
-
-
-@dataclass(frozen=True)
 class Consolidator:
     """Turns journaled episodes of one namespace into Latents."""
 
@@ -55,35 +55,22 @@ class Consolidator:
     """The frozen model."""
     store: Store
     """The namespace's store."""
+    encoder: Encoder
+    """Makes the keys."""
     namespace: str
     """Its name."""
     config: Config
     """All settings."""
-    extract: Callable[[str], str | None]
-    """Completion text → answer."""
+    judge: Judge
+    """Completions → answers → vote, and whether an answer agrees."""
+    watch: Callable[[Candidate], None] | None = None
+    """Called with every candidate after its trial, passed or not."""
 
     def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes with rollouts and a vote each; those with too few rollouts for a vote are sampled together.
-
-        An episode that the model cannot sample, one too long for its context for instance, comes back as failed.
-        """
-        try:
-            return self._gather(episodes)
-        except ModelError as exc:
-            if len(episodes) > 1:
-                return [gathered for episode in episodes for gathered in self.gather([episode])]
-            failed = episodes[0].model_copy(update={"state": "failed", "reason": str(exc)})
-            self.store.update(failed)
-            return [failed]
-
-    def _gather(self, episodes: Sequence[Episode]) -> list[Episode]:
-        bare = [episode for episode in episodes if len(episode.rollouts) < ENOUGH_FOR_A_VOTE]
-        questions = [episode.question for episode in bare]
-        groups = self.model.sample(
-            questions, [None] * len(bare), self.config.vote.rollouts, self.config.sampling, self.config.seed
-        )
-        sampled = {episode.id: tuple(group) for episode, group in zip(bare, groups, strict=True)}
-        return [self._voted(episode, (*episode.rollouts, *sampled.get(episode.id, ()))) for episode in episodes]
+        """The episodes with rollouts and a vote; of a covered question whose rollouts nobody handed over, none."""
+        wanted = [episode for episode in episodes if episode.rollouts or not self._covered(episode)]
+        done = {one.id: one for one in Gatherer(self.model, self.store, self.config, self.judge).gather(wanted)}
+        return [done.get(episode.id, episode) for episode in episodes]
 
     def learn(self, episode: Episode) -> Outcome:
         """What becomes of a gathered episode; its new state and reason are journaled.
@@ -95,107 +82,145 @@ class Consolidator:
             return self._outcome(episode, STATUS_OF_SETTLED[episode.state], reason)
         began = time.monotonic()
         try:
+            Life(self.store, self.config.life).witness(episode)
             outcome = self._attempt(episode)
-        except (DistilError, ModelError) as exc:
+        except (DistilError, ModelError, RewardError) as exc:
             outcome = self._outcome(episode, "failed", str(exc))
         outcome = outcome.model_copy(update={"seconds": time.monotonic() - began})
         self._settle(episode, STATE_AFTER[outcome.status], outcome.reason)
         return outcome
 
-    def _voted(self, episode: Episode, rollouts: Sequence[Rollout]) -> Episode:
-        if episode.vote is not None:
-            return episode
-        read = tuple(rollout.model_copy(update={"answer": self._answer(rollout)}) for rollout in rollouts)
-        taken = vote([rollout.answer for rollout in read])
-        gathered = episode.model_copy(update={"rollouts": read, "vote": taken})
-        self.store.update(gathered)
-        return gathered
+    @property
+    def _registry(self) -> Registry:
+        return Registry(self.model, self.store, self.encoder.name, self.namespace, self.config.distil.objective)
 
-    def _answer(self, rollout: Rollout) -> str | None:
-        return rollout.answer if rollout.answer is not None else self.extract(rollout.text)
+    def _covered(self, episode: Episode) -> bool:
+        return self._current(self.store.episode_key(episode.id)) is not None
+
+    def _current(self, key: np.ndarray) -> str | None:
+        """Id of the usable Latent that covers this key (D,)."""
+        return retrieve(self.store, key, self.config.retrieve).latent_id
 
     def _attempt(self, episode: Episode) -> Outcome:
+        key = self.store.episode_key(episode.id)  # (D,)
+        covering = self._current(key)
+        if covering is not None:
+            return self._review(episode, key, self.store.latent(covering))
         refusal = self._distrust(episode.vote)
         if refusal:
             return self._outcome(episode, "refused", refusal)
-        key = self.store.episode_key(episode.id)  # (D,)
-        hit = retrieve(self.store, key, self.config.retrieve)
-        if hit.latent_id is not None:
-            return self._outcome(episode, "skipped", f"Covered by {hit.reason}", latent_id=hit.latent_id)
-        near = self._near(episode, key)
-        missing = self.config.neighbours.min_parents + self.config.trial.min_episodes - len(near) - 1
+        around = neighbourhood(self.store, episode, key, self.config)
+        missing = self.config.neighbours.min_parents - len(around.parents)
         if missing > 0:
-            return self._outcome(episode, "waiting", f"{missing} more near episodes are needed.")
-        return self._candidate(episode, self._divide(episode, near))
+            return self._outcome(episode, "waiting", f"{missing} more near episodes with a clear vote are needed.")
+        if _vote(episode).share > self.config.vote.max_share:
+            reason = f"Nothing to learn: {_vote(episode).share:.0%} of the rollouts agree already."
+            return self._outcome(episode, "skipped", reason)
+        return self._enter(episode, around)
 
     def _distrust(self, taken: Vote | None) -> str:
+        """Why an episode's vote is no reason to learn; empty where it is one."""
         if taken is None or taken.answer is None:
             return "No rollout holds an answer, so there is nothing to agree on."
-        if taken.share < self.config.vote.min_share:
-            least = self.config.vote.min_share
-            return f"The vote is too split: its winner has a share of {taken.share:.2f}, below {least:.2f}."
+        if not believes(taken, self.config):
+            return (
+                f"The vote is too split: after {taken.total} rollouts its winner leads with a probability of "
+                f"{taken.confidence:.2f}, below {self.config.vote.confidence:.2f}."
+            )
         return ""
 
-    def _near(self, episode: Episode, key: np.ndarray) -> list[Episode]:
-        """Other near episodes whose votes are believed, nearest first, each question once."""
-        found: dict[str, Episode] = {episode.problem.hash: episode}
-        for other, similarity in self.store.near_episodes(key, NEIGHBOURS_LOOKED_AT):
-            if similarity >= self.config.neighbours.threshold and not self._distrust(other.vote):
-                found.setdefault(other.problem.hash, other)
-        return list(found.values())[1:]
+    def _review(self, episode: Episode, key: np.ndarray, current: Latent) -> Outcome:
+        """A covered episode: it may make the trial of a Latent on probation possible, or a better version."""
+        standing = self.store.standing(current.id)
+        covered = f"Covered by Latent {current.id}."
+        if episode.vote is None:
+            return self._outcome(episode, "skipped", covered, current.id)
+        around = neighbourhood(self.store, episode, key, self.config)
+        if standing.state == "probation":
+            apart = witnesses(around.known, current.parents, self.config)
+            if len(apart) < self.config.trial.min_episodes:
+                return self._outcome(episode, "skipped", f"{covered} It is on probation.", current.id)
+            return self._promote(episode, around, current, apart)
+        grown = len(around.known) >= self.config.neighbours.growth * max(standing.known, 1)
+        if not (grown and self._enough(around) and believes(episode.vote, self.config)):
+            return self._outcome(episode, "skipped", covered, current.id)
+        return self._renew(episode, around, current)
 
-    def _divide(self, episode: Episode, near: list[Episode]) -> Neighbourhood:
-        """The most trusted episodes become parents; the nearest of the rest are kept for the trial."""
-        parents = min(self.config.neighbours.max_parents, len(near) + 1 - self.config.trial.min_episodes)
-        trusted = sorted([episode, *near], key=lambda one: -_vote(one).share)[:parents]
-        rest = [one for one in (episode, *near) if one not in trusted]
-        return Neighbourhood(tuple(trusted), tuple(rest[: self.config.trial.max_episodes]))
+    def _enough(self, around: Neighbourhood) -> bool:
+        """Whether a candidate can be learnt and tried."""
+        witnesses_needed = self.config.trial.min_episodes if self.config.trial.required else 0
+        return len(around.parents) >= self.config.neighbours.min_parents and len(around.witnesses) >= witnesses_needed
 
-    def _candidate(self, episode: Episode, around: Neighbourhood) -> Outcome:
-        seed = attempt_seed(self.config.seed, episode)
+    def _enter(self, episode: Episode, around: Neighbourhood) -> Outcome:
+        """The first Latent of a neighbourhood: tried, or on probation where that is not possible yet."""
+        missing = self.config.trial.min_episodes - len(around.witnesses)
+        if missing > 0 and self.config.trial.required and not self.config.trial.probation:
+            return self._outcome(episode, "waiting", f"{missing} more near episodes are needed for a trial.")
+        seed = derived_seed(self.config.seed, episode.problem.hash)
         tensor = self._distil(around.parents, seed)  # (P, H)
-        verdict = trial(self._court(seed), tensor, around.witnesses)
-        status: OutcomeStatus = "live" if verdict.passed else "refused"
-        latent_id = self._store(around.parents, tensor, verdict, seed) if verdict.passed else None
-        reason = f"{'Live' if verdict.passed else 'Refused'}: {verdict.reason}"
+        if missing > 0 and self.config.trial.required:
+            latent = self._registry.record(around, tensor, untried(missing), seed)
+            return self._admit(episode, around, latent, tensor, "probation")
+        return self._tried(episode, around, tensor, seed, None)
+
+    def _promote(self, episode: Episode, around: Neighbourhood, current: Latent, apart: tuple[Episode, ...]) -> Outcome:
+        """The trial of a Latent on probation."""
+        parents = tuple(self.store.episode(one) for one in current.parents)
+        tensor = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
+        return self._tried(episode, Neighbourhood(around.known, parents, apart), tensor, current.seed, current)
+
+    def _renew(self, episode: Episode, around: Neighbourhood, current: Latent) -> Outcome:
+        """A new version from a neighbourhood that has grown; where it fails, the current one stays."""
+        known = {"known": len(around.known)}
+        self.store.stand(self.store.standing(current.id).model_copy(update=known))
+        seed = derived_seed(self.config.seed, episode.problem.hash)
+        return self._tried(episode, around, self._distil(around.parents, seed), seed, current)
+
+    def _tried(
+        self, episode: Episode, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None
+    ) -> Outcome:
+        """A candidate (P, H) after its trial: live, in the place of the current Latent if there is one, or refused."""
+        verdict = self._trial(around, tensor, seed, current)
+        latent = self._registry.record(around, tensor, verdict, seed, current)
+        if self.watch is not None:
+            self.watch(Candidate(latent, array(tensor)))
+        if verdict.passed or not self.config.trial.required:
+            return self._admit(episode, around, latent, tensor, "live")
+        if current is not None and self.store.standing(current.id).state == "probation":
+            self._registry.stand(current.id, "retired", f"It failed its trial. {verdict.reason}", around)
+        return self._concluded(episode, around, latent, "refused", f"Refused. {verdict.reason}")
+
+    def _trial(self, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None) -> Trial:
+        if not self.config.trial.required and not around.witnesses:
+            return untried(self.config.trial.min_episodes)
+        court = Court(self.model, self.config.trial, self.config.sampling, self.judge.score, seed)
+        others = nearby(self.store, self._registry.centre(around.parents), around.known, self.config)
+        rival = None
+        if current is not None and self.store.standing(current.id).state == "live":
+            rival = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
+        return trial(court, tensor, Evidence(around.witnesses, others, rival))
+
+    def _admit(
+        self, episode: Episode, around: Neighbourhood, latent: Latent, tensor: Tensor, state: LatentState
+    ) -> Outcome:
+        self._registry.admit(latent, tensor, state, around)
+        status: OutcomeStatus = "live" if state == "live" else "probation"
+        return self._concluded(episode, around, latent, status, f"{status.capitalize()}. {latent.trial.reason}")
+
+    def _concluded(
+        self, episode: Episode, around: Neighbourhood, latent: Latent, status: OutcomeStatus, reason: str
+    ) -> Outcome:
+        """Settles everyone who took part."""
         for other in (*around.parents, *around.witnesses):
             if other.id != episode.id and other.state == "pending":
                 self._settle(other, STATE_AFTER[status], reason)
-        return self._outcome(episode, status, reason, latent_id=latent_id, verdict=verdict)
+        stored = latent.id if status != "refused" else None
+        return self._outcome(episode, status, reason, stored, latent.trial)
 
     def _distil(self, parents: Sequence[Episode], seed: int) -> Tensor:
-        lessons = tuple(
-            Lesson(parent.problem, believed.answer, parent.rollouts, trust=believed.share)
-            for parent, believed in zip(parents, map(_vote, parents), strict=True)
-            if believed.answer is not None
-        )
         config = self.config.distil
-        attempt = Attempt(self.model, lessons, config, self.config.sampling, self.extract, agree, seed)
+        attempt = Attempt(self.model, lessons(parents), config, self.config.sampling, self.judge.score, seed)
         return distil(attempt, start(self.model, parents[0].problem, config.latent_tokens))  # (P, H)
-
-    def _court(self, seed: int) -> Court:
-        return Court(self.model, self.config.trial, self.config.sampling, self.extract, agree, seed)
-
-    def _store(self, parents: Sequence[Episode], tensor: Tensor, verdict: Trial, seed: int) -> str:
-        keys = np.stack([self.store.episode_key(parent.id) for parent in parents])  # (N, D)
-        centre = keys.mean(axis=0)  # (D,)
-        latent = Latent(
-            namespace=self.namespace,
-            shape=(tensor.shape[0], tensor.shape[1]),
-            model=self.model.name,
-            fingerprint=self.model.fingerprint,
-            encoder=self.model.encoder,
-            problem_hash=parents[0].problem.hash,
-            vote=_vote(parents[0]),
-            trial=verdict,
-            parents=tuple(parent.id for parent in parents),
-            objective=self.config.distil.objective,
-            seed=seed,
-            version=__version__,
-        )
-        array = tensor.detach().to("cpu", torch.float32).numpy()  # (P, H)
-        self.store.put(latent, array, centre / np.linalg.norm(centre))
-        return latent.id
 
     def _settle(self, episode: Episode, state: EpisodeState, reason: str) -> None:
         self.store.update(episode.model_copy(update={"state": state, "reason": reason}))
@@ -217,12 +242,6 @@ class Consolidator:
             latent_id=latent_id,
             trial=verdict,
         )
-
-
-def attempt_seed(seed: int, episode: Episode) -> int:
-    """A seed below 2³¹ that depends on the configured seed and on the question."""
-    digest = hashlib.sha256(f"{seed}/{episode.problem.hash}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _vote(episode: Episode) -> Vote:

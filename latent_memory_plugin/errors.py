@@ -7,6 +7,7 @@
     │   ├── ModelLoadError        it could not be loaded
     │   ├── ContextLengthError    prompt, Latent and new tokens do not fit its context
     │   └── WrongModelError       a Latent or a root belongs to another model
+    ├── RewardError           a reward or a verifier of the caller's failed or gave no usable number
     ├── DistilError           learning a Latent broke off (a value was not finite, nothing to learn from)
     └── StoreError            the disk cannot do what was asked
         ├── StoreLockedError      another process owns the root
@@ -47,6 +48,10 @@ class ContextLengthError(ModelError):
 
 class WrongModelError(ModelError):
     """A Latent or a root was made by another model."""
+
+
+class RewardError(LatentMemoryError):
+    """A reward or a verifier of the caller's failed or gave no usable number."""
 
 
 class DistilError(LatentMemoryError):

@@ -15,6 +15,12 @@ from latent_memory_plugin.worker import Worker
 EPISODES_AT_ONCE = 16
 """Episodes whose rollouts are sampled together before each is learnt from."""
 
+WAITING = {
+    "background": "Recorded; the background worker learns from it.",
+    "manual": "Recorded; the next consolidate() learns from it.",
+}
+"""Why an episode is not learnt from yet, by when it will be."""
+
 Progress = Callable[[Outcome], None]
 
 
@@ -50,6 +56,16 @@ class Learner:
             outcomes += self._learn_some(problems[start : start + EPISODES_AT_ONCE], progress)
         return outcomes
 
+    def observe(self, problem: Problem, rollouts: tuple[Rollout, ...], when: str) -> Outcome:
+        """Journals an episode and learns from it now, in the background or at the next `consolidate`."""
+        self.check([problem])
+        episode = self.commit(problem, rollouts, self.keys([problem])[0])
+        if when == "now":
+            return self.consolidate([episode], None)[0]
+        if when == "background":
+            self.consolidate_later(episode)
+        return Outcome(question=episode.question, status="waiting", reason=WAITING[when], episode_id=episode.id)
+
     def commit(self, problem: Problem, rollouts: tuple[Rollout, ...], key: np.ndarray) -> Episode:
         """A new pending episode, durable in the journal."""
         episode = Episode(problem=problem, rollouts=rollouts, reason="Not yet learnt from.")
@@ -58,7 +74,7 @@ class Learner:
 
     def keys(self, problems: Sequence[Problem]) -> np.ndarray:
         """(N, D) float32 unit-length keys."""
-        return self.consolidator.model.keys([problem.question for problem in problems])
+        return self.consolidator.encoder.keys([problem.question for problem in problems])
 
     def consolidate(self, episodes: Sequence[Episode], progress: Progress | None) -> list[Outcome]:
         """The outcome of each journaled episode, in order."""

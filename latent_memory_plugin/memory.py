@@ -6,35 +6,27 @@
 Nothing flows back: a stage takes records and returns new ones.
 """
 
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import Self
 
-from latent_memory_plugin import answers
+from latent_memory_plugin import answers, intake
 from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
-from latent_memory_plugin.errors import ConfigError, InputError
-from latent_memory_plugin.records import Answer, Episode, EpisodeState, Latent, Outcome, Problem, Rollout
+from latent_memory_plugin.life import Life
+from latent_memory_plugin.records import Answer, Episode, EpisodeState, Outcome, Problem, Rollout
+from latent_memory_plugin.records.latent import USABLE, Candidate, Latent, Standing
 from latent_memory_plugin.shared import Opened, chosen_model, chosen_root, close_shared, open_shared
 
 if TYPE_CHECKING:
+    from latent_memory_plugin.encoder import Embedding
+    from latent_memory_plugin.judge import Reward
     from latent_memory_plugin.learner import Learner, Progress
     from latent_memory_plugin.model import LanguageModel
-
-When = Literal["now", "background", "manual"]
-
-WAITING = {
-    "now": "",
-    "background": "Recorded; the background worker learns from it.",
-    "manual": "Recorded; the next consolidate() learns from it.",
-}
-"""Why an episode is not learnt from yet, by `when`."""
-LARGEST_SEED = 2**31
+    from latent_memory_plugin.verify import Verifier
 
 
 class LatentMemory:
@@ -52,6 +44,10 @@ class LatentMemory:
         config: Config | None = None,
         *,
         extract: Callable[[str], str | None] | None = None,
+        reward: "Reward | None" = None,
+        verifier: "Verifier | None" = None,
+        embed: "Embedding | None" = None,
+        watch: Callable[[Candidate], None] | None = None,
     ) -> None:
         """
         Args:
@@ -60,15 +56,21 @@ class LatentMemory:
             namespace: what is learnt here is found nowhere else.
             config: all settings; `Config.preset("paper")` is another set.
             extract: completion text → answer or None; by default `answers.extract`.
+            reward: (question, completion text) → 0 to 1, such as the share of unit tests that pass; it takes the place
+                of the vote or joins it, by `VoteConfig.reward`.
+            verifier: chooses between two different answers, in place of `RouteConfig.verifier`.
+            embed: embeds texts, for `RetrieveConfig.key="input"`; by default the model's own token embeddings do.
+            watch: called with every candidate after its trial.
         """
-        self.config = Config() if config is None else config
-        if not isinstance(self.config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"config={config!r} is not a Config; pass Config(...) or Config.preset('paper').")
-        if not isinstance(namespace, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"namespace={namespace!r} is not text; pass a name such as 'default'.")
+        self.config = intake.checked_config(config)
+        intake.check_namespace(namespace)
         self.root = chosen_root(root)
         self.namespace = namespace
         self.extract = answers.extract if extract is None else extract
+        self.reward = reward
+        self.verifier = verifier
+        self.embed = embed
+        self.watch = watch
         self._model = chosen_model(self.config.model if model is None else model)
         self._enabled = True
         self._lock = threading.RLock()
@@ -93,14 +95,13 @@ class LatentMemory:
 
         Raises: `InputError`, `ConfigError`, `ContextLengthError` for what cannot be asked; `StoreError` from the disk.
         """
-        if not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"n={n!r} completions cannot be sampled; ask for a whole number from 1.")
-        if seed is not None and not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"seed={seed!r} is not a whole number; pass one, or None for a fresh one.")
+        intake.check_count(n)
+        used_seed = intake.chosen_seed(seed)
         chosen = SamplingConfig(**{**self.config.sampling.model_dump(), **sampling})
-        used_seed = secrets.randbelow(LARGEST_SEED) if seed is None else seed
-        problems, opened = _problems(question), self._opened
-        asker = Asker(opened.model, opened.store, self.config.retrieve, self.extract, self._enabled)
+        problems, opened = intake.problems_of(question), self._opened
+        asker = Asker(
+            opened.model, opened.store, opened.encoder, self.config, self.extract, self._enabled, self.verifier
+        )
         found = asker.ask(problems, n, chosen, used_seed)
         return found[0] if isinstance(question, str) else found
 
@@ -125,7 +126,7 @@ class LatentMemory:
         whole and `consolidate()` goes on. `progress` is called with each outcome.
         Raises `InputError`, `ContextLengthError` where one question cannot be used; then nothing is journaled.
         """
-        problems = _problems(question)
+        problems = intake.problems_of(question)
         outcomes = self._learner.learn(problems, progress)
         return outcomes[0] if isinstance(question, str) else outcomes
 
@@ -134,7 +135,7 @@ class LatentMemory:
         question: str,
         answer: str | None = None,
         rollouts: Sequence[str | Rollout] | None = None,
-        when: When = "now",
+        when: intake.When = "now",
     ) -> Outcome:
         """Records an episode that an agent has been through, and learns from it.
 
@@ -146,17 +147,9 @@ class LatentMemory:
 
         Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
-        if when not in WAITING:
-            raise InputError(f"when={when!r} is unknown; choose one of {', '.join(map(repr, WAITING))}.")
-        problem, seen = Problem(question=question), self._seen(answer, rollouts)
-        learner = self._learner
-        learner.check([problem])
-        episode = learner.commit(problem, seen, learner.keys([problem])[0])
-        if when == "now":
-            return learner.consolidate([episode], None)[0]
-        if when == "background":
-            learner.consolidate_later(episode)
-        return Outcome(question=episode.question, status="waiting", reason=WAITING[when], episode_id=episode.id)
+        intake.check_when(when)
+        problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts, self.extract)
+        return self._learner.observe(problem, seen, when)
 
     def consolidate(self, progress: "Progress | None" = None) -> list[Outcome]:
         """Learns from every pending episode, oldest first, once the background worker has done its own."""
@@ -167,9 +160,28 @@ class LatentMemory:
         """The journal's episodes, oldest first; all, or those in a state."""
         return self._opened.store.episodes(state)
 
+    def feedback(self, answer: Answer | str, *, correct: bool) -> list[Standing]:
+        """Says whether an answer was right, by the answer or its id; overrules what a vote said of it.
+
+        The standings that changed by it: a Latent that loses to the plain model is taken back. Empty where nothing
+        changed, also where the answer read no Latent.
+        """
+        intake.check_verdict(correct)
+        answer_id = answer.id if isinstance(answer, Answer) else answer
+        return Life(self._opened.store, self.config.life).feedback(answer_id, correct)
+
     def latents(self) -> Iterator[Latent]:
-        """The live Latents, oldest first."""
-        return self._opened.store.latents()
+        """The Latents that are read, live or on probation, oldest first; `standing` tells which."""
+        store = self._opened.store
+        return (latent for latent in store.latents() if store.standing(latent.id).state in USABLE)
+
+    def standing(self, latent_id: str) -> Standing:
+        """What a Latent may do now, and why. Raises `NotFoundError`."""
+        return self._opened.store.standing(latent_id)
+
+    def roll_back(self, latent_id: str) -> Standing:
+        """Takes a Latent back in favour of its last version that passed a trial. Raises `NotFoundError`."""
+        return Life(self._opened.store, self.config.life).roll_back(latent_id, "Taken back by hand.")
 
     def latent(self, latent_id: str) -> Latent:
         """One Latent's record. Raises `NotFoundError`."""
@@ -191,9 +203,7 @@ class LatentMemory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -208,7 +218,9 @@ class LatentMemory:
     def _opened(self) -> Opened:
         with self._lock:
             if self._open is None:
-                self._key, self._open = open_shared(self.root, self.namespace, self._model)
+                self._key, self._open = open_shared(
+                    self.root, self.namespace, self._model, self.config.retrieve, self.embed
+                )
             return self._open
 
     @property
@@ -216,29 +228,13 @@ class LatentMemory:
         with self._lock:
             if self._taught is None:
                 from latent_memory_plugin.consolidate import Consolidator
+                from latent_memory_plugin.judge import Judge
                 from latent_memory_plugin.learner import Learner
 
                 opened = self._opened
-                consolidator = Consolidator(opened.model, opened.store, self.namespace, self.config, self.extract)
+                judge = Judge(self.extract, self.reward, self.config.vote.reward)
+                consolidator = Consolidator(
+                    opened.model, opened.store, opened.encoder, self.namespace, self.config, judge, self.watch
+                )
                 self._taught = Learner(consolidator, opened.learning)
             return self._taught
-
-    def _seen(self, answer: str | None, rollouts: Sequence[str | Rollout] | None) -> tuple[Rollout, ...]:
-        """The rollouts an agent hands over; its bare answer votes but is not to be imitated."""
-        if isinstance(rollouts, str):
-            raise InputError(f"rollouts={rollouts!r:.60} is one string; pass a list of completions.")
-        seen = tuple(one if isinstance(one, Rollout) else Rollout(text=one) for one in rollouts or ())
-        if answer is None:
-            return seen
-        if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
-        return (*seen, Rollout(text=answer, answer=self.extract(answer) or answer.strip() or None, finished=False))
-
-
-def _problems(question: str | Sequence[str]) -> list[Problem]:
-    """All questions checked before anything is done with one of them."""
-    if isinstance(question, str):
-        return [Problem(question=question)]
-    if not isinstance(question, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"{question!r:.60} is neither a question nor a list of questions; pass text.")
-    return [Problem(question=one) for one in question]

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from latent_memory_plugin.config import ModelConfig
+from latent_memory_plugin.config import ModelConfig, RetrieveConfig
 from latent_memory_plugin.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from latent_memory_plugin.encoder import Embedding, Encoder
     from latent_memory_plugin.model import LanguageModel
     from latent_memory_plugin.store import Store
 
@@ -51,6 +52,8 @@ class Opened:
 
     model: "LanguageModel"
     """The loaded model."""
+    encoder: "Encoder"
+    """Makes the keys."""
     store: "Store"
     """The open store."""
     config: ModelConfig | None
@@ -87,11 +90,17 @@ def chosen_model(model: "str | Path | ModelConfig | LanguageModel") -> "ModelCon
     return model
 
 
-def open_shared(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> "tuple[Hashable, Opened]":
+def open_shared(
+    root: Path,
+    namespace: str,
+    model: "ModelConfig | LanguageModel",
+    retrieve: RetrieveConfig,
+    embed: "Embedding | None" = None,
+) -> "tuple[Hashable, Opened]":
     """The shared model and store, with the key to give them back by."""
     name = model if isinstance(model, ModelConfig) else id(model)
-    key = (root, namespace, name)
-    return key, _opened.take(key, lambda: _open(root, namespace, model))
+    key = (root, namespace, name, retrieve.key, embed and embed.name)
+    return key, _opened.take(key, lambda: _open(root, namespace, model, retrieve, embed))
 
 
 def close_shared(key: Hashable) -> None:
@@ -99,16 +108,25 @@ def close_shared(key: Hashable) -> None:
     _opened.give_back(key)
 
 
-def _open(root: Path, namespace: str, model: "ModelConfig | LanguageModel") -> Opened:
+def _open(
+    root: Path,
+    namespace: str,
+    model: "ModelConfig | LanguageModel",
+    retrieve: RetrieveConfig,
+    embed: "Embedding | None",
+) -> Opened:
+    from latent_memory_plugin.encoder import make_encoder
     from latent_memory_plugin.store import Store
 
-    if not isinstance(model, ModelConfig):
-        return Opened(model, Store.open(root, namespace, (model.name, model.fingerprint), model.encoder), None)
-    loaded = _models.take(cast(Hashable, model), lambda: _load(model))
+    config = model if isinstance(model, ModelConfig) else None
+    loaded = model if not isinstance(model, ModelConfig) else _models.take(cast(Hashable, model), lambda: _load(model))
     try:
-        return Opened(loaded, Store.open(root, namespace, (loaded.name, loaded.fingerprint), loaded.encoder), model)
+        encoder = make_encoder(loaded, retrieve, embed)
+        store = Store.open(root, namespace, (loaded.name, loaded.fingerprint), encoder.name)
+        return Opened(loaded, encoder, store, config)
     except BaseException:
-        _models.give_back(cast(Hashable, model))
+        if config is not None:
+            _models.give_back(cast(Hashable, config))
         raise
 
 

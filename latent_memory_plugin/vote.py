@@ -1,4 +1,4 @@
-"""Answers → Vote: equal answers merged before counting. Pure Python."""
+"""Answers → Vote: equal answers merged before counting, and how many more are wanted. Pure Python."""
 
 import math
 from collections import Counter
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from latent_memory_plugin.answers import EqualAnswers
 from latent_memory_plugin.answers import equal as equal_answers
+from latent_memory_plugin.config import VoteConfig
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.records import Vote
+from latent_memory_plugin.records import Vote, lead_probability
 
 
-def vote(answers: Sequence[str | None], *, equal: EqualAnswers = equal_answers) -> Vote:
+def vote(answers: Sequence[str | None], *, equal: EqualAnswers = equal_answers, confirmed: bool = False) -> Vote:
     """What the answers of one problem's rollouts agree on.
 
     `answers` has one entry per rollout, None where it holds no answer; the share and the entropy count those too,
     but they never win. Of answers with equally many rollouts the one seen first wins and `tied` is set. `equal`
-    decides which spellings are one answer. Raises InputError where there are no rollouts at all.
+    decides which spellings are one answer; `confirmed` says that an external reward vouches for whichever wins.
+    Raises InputError where there are no rollouts at all.
 
     >>> vote(["0.5", "7", "1/2", None]).counts
     (('0.5', 2), ('7', 1), (None, 1))
@@ -33,7 +35,23 @@ def vote(answers: Sequence[str | None], *, equal: EqualAnswers = equal_answers) 
         entropy=_entropy([count for _, count in counts]),
         counts=tuple(counts),
         tied=sum(count == most for _, count in named) > 1,
+        confirmed=confirmed and winner is not None,
     )
+
+
+def wanted(taken: Vote, config: VoteConfig) -> int:
+    """How many more rollouts the vote needs: none where its winner is clear, or can no longer become so.
+
+    A sequential test: the winner is clear where its `confidence` reaches the config's. Where even a winner that took
+    every rollout still allowed would not reach it, sampling on would change nothing.
+    """
+    left = config.max_rollouts - taken.total
+    if left <= 0 or taken.confidence >= config.confidence:
+        return 0
+    named = [count for answer, count in taken.counts if answer is not None] + [0, 0]
+    if lead_probability(named[0] + left, named[1]) < config.confidence:
+        return 0
+    return min(config.rollouts, left)
 
 
 def _merge(spellings: Counter[str | None], equal: EqualAnswers) -> list[tuple[str | None, int]]:

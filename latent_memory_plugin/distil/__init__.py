@@ -1,16 +1,28 @@
 """Distilling: episodes and their votes → a candidate Latent. One file per objective, all with one signature."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from latent_memory_plugin.distil.grpo import grpo
 from latent_memory_plugin.distil.imitate import imitate
-from latent_memory_plugin.distil.lesson import Attempt, Lesson, Step
+from latent_memory_plugin.distil.lesson import Attempt, Lesson, Step, lessons
 
-__all__ = ["OBJECTIVES", "Attempt", "Lesson", "Step", "distil", "grpo", "imitate"]
+__all__ = ["OBJECTIVES", "Attempt", "Lesson", "Step", "distil", "grpo", "imitate", "imitate_then_grpo", "lessons"]
 
-OBJECTIVES: dict[str, Callable[[Attempt, Tensor], Tensor]] = {"imitate": imitate, "grpo": grpo}
+
+def imitate_then_grpo(attempt: Attempt, start: Tensor) -> Tensor:
+    """A candidate Latent (P, H) float32: imitation first, then `refine_steps` steps of GRPO from where it ended."""
+    refining = attempt.config.model_copy(update={"steps": attempt.config.refine_steps})
+    return grpo(replace(attempt, config=refining), imitate(attempt, start))
+
+
+OBJECTIVES: dict[str, Callable[[Attempt, Tensor], Tensor]] = {
+    "imitate": imitate,
+    "grpo": grpo,
+    "imitate_then_grpo": imitate_then_grpo,
+}
 """Every objective by its name in `DistilConfig.objective`."""
 
 

@@ -97,7 +97,7 @@ def _sample(attempt: Attempt, latent: Tensor, number: int) -> list[Sampled]:
 
 
 def _reward(attempt: Attempt, lesson: Lesson, group: list[Rollout]) -> list[Sampled]:
-    rewards = [float(attempt.agree(attempt.extract(rollout.text), lesson.answer)) for rollout in group]
+    rewards = [attempt.score(lesson.problem.question, lesson.answer, rollout) for rollout in group]
     values = advantages(torch.tensor(rewards)) * lesson.trust  # (N,)
     return [
         Sampled(lesson.problem.question, rollout.token_ids, reward, float(value))

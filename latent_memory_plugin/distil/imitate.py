@@ -10,9 +10,13 @@ from torch import Tensor
 
 from latent_memory_plugin.distil.batches import split, token_mean
 from latent_memory_plugin.distil.descent import descend
-from latent_memory_plugin.distil.lesson import Attempt, Step
+from latent_memory_plugin.distil.lesson import Attempt, Lesson, Step
 from latent_memory_plugin.errors import DistilError
+from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.seams import Model
+
+HALF = 0.5
+"""Completions that score this much or more are imitated."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def examples(attempt: Attempt) -> list[Example]:
     """The distinct agreeing completions of each lesson, the commonest first and at most `rollouts` of them."""
     found: list[Example] = []
     for lesson in attempt.lessons:
-        agreeing = (one for one in lesson.rollouts if one.finished and attempt.agree(one.answer, lesson.answer))
+        agreeing = (one for one in lesson.rollouts if one.finished and _agrees(attempt, lesson, one))
         counts = Counter(map(attempt.model.completion_ids, agreeing)).most_common(attempt.config.rollouts)
         total = sum(count for _, count in counts)
         found += [Example(lesson.problem.question, ids, lesson.trust * count / total) for ids, count in counts]
@@ -54,6 +58,10 @@ def examples(attempt: Attempt) -> list[Example]:
         raise DistilError("No finished rollout agrees with its vote, so there is nothing to imitate.")
     whole = sum(example.weight for example in found)
     return [replace(example, weight=example.weight / whole) for example in found]
+
+
+def _agrees(attempt: Attempt, lesson: Lesson, rollout: Rollout) -> bool:
+    return attempt.score(lesson.problem.question, lesson.answer, rollout) >= HALF
 
 
 def _backward(model: Model, batch: list[Example], latent: Tensor) -> float:

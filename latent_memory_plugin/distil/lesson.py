@@ -1,11 +1,14 @@
 """What an objective learns from, and what it reports of each step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.records import Problem, Rollout
+from latent_memory_plugin.records import Episode, Problem, Rollout
 from latent_memory_plugin.seams import Model
+
+LEAST_TRUST = 1e-3
+"""A vote of even odds that is learnt from all the same still needs a weight."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Lesson:
     rollouts: tuple[Rollout, ...]
     """Completions of the episode, with their extracted answers."""
     trust: float
-    """Weight of this episode beside the others, above 0; the vote's share."""
+    """Weight of this episode beside the others, above 0; the vote's trust."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,18 @@ class Attempt:
     """Steps, rates and sizes."""
     sampling: SamplingConfig
     """How fresh completions are sampled."""
-    extract: Callable[[str], str | None]
-    """Completion text → answer."""
-    agree: Callable[[str | None, str | None], bool]
-    """Are these two answers the same? None agrees with nothing."""
+    score: Callable[[str, str, Rollout], float]
+    """(question, the vote's answer, completion) → 0 to 1: does it agree, or what is it worth?"""
     seed: int
     """Fresh completions of step `i` depend on this and `i`."""
     watch: Callable[[Step], None] | None = None
     """Called after every step; an exception it raises ends the attempt."""
+
+
+def lessons(episodes: Sequence[Episode]) -> tuple[Lesson, ...]:
+    """Episodes with an answered vote as teaching material, each weighted by its vote's trust."""
+    return tuple(
+        Lesson(one.problem, one.vote.answer, one.rollouts, max(one.vote.trust, LEAST_TRUST))
+        for one in episodes
+        if one.vote is not None and one.vote.answer is not None
+    )

@@ -1,0 +1,81 @@
+"""Gathering: a journaled episode → the same with rollouts and a vote, as many as the vote needs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latent_memory_plugin.config import Config
+from latent_memory_plugin.errors import ModelError, RewardError
+from latent_memory_plugin.judge import Judge
+from latent_memory_plugin.records import Episode, Rollout
+from latent_memory_plugin.seams import Model, Store
+from latent_memory_plugin.vote import wanted
+
+ENOUGH_FOR_A_VOTE = 2
+
+
+@dataclass(frozen=True)
+class Gatherer:
+    """Samples and votes over the episodes of one namespace."""
+
+    model: Model
+    """The frozen model."""
+    store: Store
+    """The namespace's store."""
+    config: Config
+    """All settings."""
+    judge: Judge
+    """Completions → answers → vote."""
+
+    def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes with a vote each, journaled; all that need more rollouts are sampled together.
+
+        An episode that the model cannot sample, one too long for its context for instance, or that the caller's reward
+        cannot judge, comes back as failed.
+        """
+        try:
+            return self._gather(episodes)
+        except (ModelError, RewardError) as exc:
+            if len(episodes) > 1:
+                return [gathered for episode in episodes for gathered in self.gather([episode])]
+            failed = episodes[0].model_copy(update={"state": "failed", "reason": str(exc)})
+            self.store.update(failed)
+            return [failed]
+
+    def _gather(self, episodes: Sequence[Episode]) -> list[Episode]:
+        gathered = [self._joined(episode, ()) for episode in episodes]
+        while short := [number for number, episode in enumerate(gathered) if self._missing(episode)]:
+            seen = min(len(gathered[number].rollouts) for number in short)
+            # Together those that have seen as many: what is sampled next then depends on the episode alone.
+            self._sample(gathered, [number for number in short if len(gathered[number].rollouts) == seen], seen)
+        for before, after in zip(episodes, gathered, strict=True):
+            if after != before:
+                self.store.update(after)
+        return gathered
+
+    def _sample(self, gathered: list[Episode], numbers: Sequence[int], seen: int) -> None:
+        """Adds the next rollouts to those of the gathered episodes that have the given numbers."""
+        questions = [gathered[number].question for number in numbers]
+        count = max(self._missing(gathered[number]) for number in numbers)
+        seed = derived_seed(self.config.seed, f"vote/{seen}")
+        groups = self.model.sample(questions, [None] * len(numbers), count, self.config.sampling, seed)
+        for number, group in zip(numbers, groups, strict=True):
+            gathered[number] = self._joined(gathered[number], group[: self._missing(gathered[number])])
+
+    def _missing(self, episode: Episode) -> int:
+        if len(episode.rollouts) < ENOUGH_FOR_A_VOTE or episode.vote is None:
+            return self.config.vote.rollouts
+        return wanted(episode.vote, self.config.vote)
+
+    def _joined(self, episode: Episode, fresh: Sequence[Rollout]) -> Episode:
+        """The episode with these rollouts more, all of them read, and the vote over them."""
+        if not fresh and episode.vote is not None:
+            return episode
+        rollouts = tuple(self.judge.read(episode.question, one) for one in (*episode.rollouts, *fresh))
+        vote = self.judge.vote(rollouts) if len(rollouts) >= ENOUGH_FOR_A_VOTE else None
+        return episode.model_copy(update={"rollouts": rollouts, "vote": vote})
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed below 2³¹ that depends on the configured seed and on what it is for."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:4], "big") >> 1

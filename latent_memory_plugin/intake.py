@@ -1,0 +1,74 @@
+"""What callers hand over → records: checked whole before anything is done with a part of it."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from latent_memory_plugin.config import Config
+from latent_memory_plugin.errors import ConfigError, InputError
+from latent_memory_plugin.records import Problem, Rollout
+
+When = Literal["now", "background", "manual"]
+
+LARGEST_SEED = 2**31
+
+
+def checked_config(config: Config | None) -> Config:
+    """The settings, or the default ones. Raises ConfigError."""
+    if config is not None and not isinstance(config, Config):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"config={config!r} is not a Config; pass Config(...) or Config.preset('paper').")
+    return Config() if config is None else config
+
+
+def check_namespace(namespace: str) -> None:
+    """Raises InputError where a namespace is no text; what names the store allows, it says itself."""
+    if not isinstance(namespace, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"namespace={namespace!r} is not text; pass a name such as 'default'.")
+
+
+def check_when(when: str) -> None:
+    """Raises InputError where `when` names no time to learn."""
+    if when not in get_args(When):
+        raise InputError(f"when={when!r} is unknown; choose one of {', '.join(map(repr, get_args(When)))}.")
+
+
+def check_verdict(correct: bool) -> None:
+    """Raises InputError where feedback is neither True nor False."""
+    if not isinstance(correct, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"correct={correct!r} is neither True nor False; pass one of them.")
+
+
+def check_count(n: int) -> None:
+    """Raises InputError where `n` is no number of completions."""
+    if not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"n={n!r} completions cannot be sampled; ask for a whole number from 1.")
+
+
+def chosen_seed(seed: int | None) -> int:
+    """The seed a caller named, else a fresh one. Raises InputError."""
+    if seed is not None and not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"seed={seed!r} is not a whole number; pass one, or None for a fresh one.")
+    return secrets.randbelow(LARGEST_SEED) if seed is None else seed
+
+
+def problems_of(question: str | Sequence[str]) -> list[Problem]:
+    """One question, or several, as problems. Raises InputError."""
+    if isinstance(question, str):
+        return [Problem(question=question)]
+    if not isinstance(question, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"{question!r:.60} is neither a question nor a list of questions; pass text.")
+    return [Problem(question=one) for one in question]
+
+
+def rollouts_of(
+    answer: str | None, rollouts: Sequence[str | Rollout] | None, extract: Callable[[str], str | None]
+) -> tuple[Rollout, ...]:
+    """The rollouts an agent hands over; its bare answer votes but is not to be imitated. Raises InputError."""
+    if isinstance(rollouts, str):
+        raise InputError(f"rollouts={rollouts!r:.60} is one string; pass a list of completions.")
+    given = tuple(one if isinstance(one, Rollout) else Rollout(text=one) for one in rollouts or ())
+    if answer is None:
+        return given
+    if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
+    return (*given, Rollout(text=answer, answer=extract(answer) or answer.strip() or None, finished=False))

@@ -1,0 +1,80 @@
+"""The neighbourhood of an episode: who teaches a candidate, who bears witness, and who else would read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from latent_memory_plugin.config import Config
+from latent_memory_plugin.records import Episode, Vote
+from latent_memory_plugin.seams import Store
+
+LOOKED_AT = 64
+"""Nearest episodes that are taken into account."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Near episodes with a vote, each question once."""
+
+    known: tuple[Episode, ...]
+    """All of them, the starting one first, then the nearest."""
+    parents: tuple[Episode, ...]
+    """Those to learn from, the most trusted first; all of their votes are believed."""
+    witnesses: tuple[Episode, ...]
+    """Those to be examined on, the most trusted first; none of them a parent."""
+
+
+def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Config) -> Neighbourhood:
+    """The neighbourhood of an episode with this key (D,), divided for an attempt.
+
+    Half of the believed episodes teach, within the bounds of the config; the best of the rest bear witness, each with
+    the weight of its vote's trust, believed or not.
+    """
+    known = _near(store, episode, key, config)
+    ranked = sorted(known, key=_rank, reverse=True)
+    believed = [one for one in ranked if believes(one.vote, config)]
+    limits = config.neighbours
+    teachers = min(max(limits.min_parents, len(believed) // 2), limits.max_parents)
+    parents = believed[:teachers]
+    return Neighbourhood(tuple(known), tuple(parents), witnesses(ranked, [one.id for one in parents], config))
+
+
+def witnesses(episodes: Sequence[Episode], parents: Sequence[str], config: Config) -> tuple[Episode, ...]:
+    """The most trusted episodes that are not among the parents' ids; a vote of even odds says nothing."""
+    ranked = sorted(episodes, key=_rank, reverse=True)
+    apart = [one for one in ranked if one.id not in parents and one.vote is not None and one.vote.trust > 0]
+    return tuple(apart[: config.trial.max_episodes])
+
+
+def nearby(store: Store, key: np.ndarray, inside: Sequence[Episode], config: Config) -> tuple[Episode, ...]:
+    """Episodes that would read a Latent of this key (D,) but belong to other neighbourhoods than those inside."""
+    hashes = {one.problem.hash for one in inside}
+    readers = [
+        one
+        for one, similarity in store.near_episodes(key, LOOKED_AT)
+        if similarity >= config.retrieve.threshold and one.problem.hash not in hashes and _answered(one.vote)
+    ]
+    return witnesses(readers, (), config)
+
+
+def believes(vote: Vote | None, config: Config) -> bool:
+    """Whether a vote is clear enough to learn from."""
+    return _answered(vote) and vote is not None and vote.confidence >= config.vote.confidence
+
+
+def _near(store: Store, episode: Episode, key: np.ndarray, config: Config) -> list[Episode]:
+    found = {episode.problem.hash: episode} if _answered(episode.vote) else {}
+    for other, similarity in store.near_episodes(key, LOOKED_AT):
+        if similarity >= config.neighbours.threshold and _answered(other.vote):
+            found.setdefault(other.problem.hash, other)
+    return list(found.values())
+
+
+def _answered(vote: Vote | None) -> bool:
+    return vote is not None and vote.answer is not None
+
+
+def _rank(episode: Episode) -> tuple[float, float]:
+    """Trust first, in steps that matter; among equals the larger share."""
+    return (0.0, 0.0) if episode.vote is None else (round(episode.vote.trust, 2), episode.vote.share)

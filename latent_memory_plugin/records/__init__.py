@@ -1,0 +1,47 @@
+"""The records that travel along the one-way street, frozen and validated.
+
+    Problem → Rollout* → Vote → Latent → Trial → store      (learning)
+    Problem → key → Hit → Answer                            (using)
+
+A stage takes records and returns new ones; a field never changes its meaning. Tensors are not part of a
+record: they live beside it, in the store.
+"""
+
+from latent_memory_plugin.records.answer import Answer, Hit, Outcome, OutcomeStatus, Usage
+from latent_memory_plugin.records.base import Count, Share, new_id, question_hash
+from latent_memory_plugin.records.episode import (
+    MAX_QUESTION_CHARACTERS,
+    Episode,
+    EpisodeState,
+    Problem,
+    Rollout,
+    Vote,
+    lead_probability,
+)
+from latent_memory_plugin.records.latent import USABLE, Candidate, Latent, LatentState, Standing, Trial, Use
+
+__all__ = [
+    "MAX_QUESTION_CHARACTERS",
+    "USABLE",
+    "Answer",
+    "Candidate",
+    "Count",
+    "Episode",
+    "EpisodeState",
+    "Hit",
+    "Latent",
+    "LatentState",
+    "Outcome",
+    "OutcomeStatus",
+    "Problem",
+    "Rollout",
+    "Share",
+    "Standing",
+    "Trial",
+    "Usage",
+    "Use",
+    "Vote",
+    "lead_probability",
+    "new_id",
+    "question_hash",
+]

@@ -1,0 +1,20 @@
+"""What the records have in common: ids, hashes and ranges."""
+
+import hashlib
+import uuid
+from typing import Annotated
+
+from pydantic import Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+def new_id() -> str:
+    """A fresh identifier: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+def question_hash(question: str) -> str:
+    """SHA-256 of a question without surrounding white space, 64 hexadecimal digits."""
+    return hashlib.sha256(question.strip().encode()).hexdigest()

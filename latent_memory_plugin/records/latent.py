@@ -1,0 +1,135 @@
+"""What was learnt: `Trial`, `Latent`, `Candidate`, and its life after that: `Standing`, `Use`."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.records.base import Count, Share, new_id
+from latent_memory_plugin.records.episode import Vote
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LatentState = Literal["probation", "live", "suspended", "superseded", "retired"]
+USABLE: tuple[LatentState, ...] = ("live", "probation")
+"""The states in which a Latent is read."""
+
+
+class Trial(Frozen):
+    """The examination of a candidate Latent on other episodes of its neighbourhood."""
+
+    episode_ids: tuple[str, ...]
+    """The episodes it was examined on, none of which it learnt from."""
+    agreement_before: Share
+    """Share of answers without the candidate that agree with the votes, weighted by the votes' trust."""
+    agreement_after: Share
+    """The same with the candidate."""
+    answers: Count
+    """Number of answers sampled with the candidate."""
+    passed: bool
+    """True where the candidate may live."""
+    reason: str
+    """Why it passed or not, in words."""
+    least_gain: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """Lower end of the one-sided confidence interval of the gain, -1 to 1; None where no test was made."""
+    nearby_ids: tuple[str, ...] = ()
+    """Episodes of nearby neighbourhoods that would read the candidate, examined for harm."""
+    nearby_change: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
+    """Change of the agreement there, -1 to 1; None where there were none."""
+
+    @property
+    def gain(self) -> float:
+        """Agreement after minus agreement before, -1 to 1."""
+        return self.agreement_after - self.agreement_before
+
+
+class Latent(Frozen):
+    """The record of one stored Latent. Its tensors `latent` (P, H) and `key` (D,), float32, lie beside it."""
+
+    id: str = Field(default_factory=new_id, pattern=r"^[0-9a-f]{32}$")
+    """32 hexadecimal digits; also the name of its file."""
+    namespace: str
+    """The namespace it was learnt in."""
+    form: Literal["soft_prompt"] = "soft_prompt"
+    """How the tensor enters the model."""
+    shape: tuple[int, int]
+    """Latent tokens P and hidden size H."""
+    dtype: Literal["float32"] = "float32"
+    """Number format of the stored tensors."""
+    model: str
+    """Name of the model it belongs to."""
+    fingerprint: str
+    """Fingerprint of that model; a Latent is never used with another."""
+    encoder: str
+    """Name of the method that made the key."""
+    problem_hash: str
+    """SHA-256 of the first parent's question, where learning started from."""
+    vote: Vote
+    """The vote of that parent."""
+    trial: Trial
+    """The examination that let it live."""
+    parents: tuple[str, ...]
+    """Ids of the episodes it was learnt from, the most trusted first."""
+    objective: str
+    """Name of the distillation objective."""
+    seed: int
+    """Seed of the attempt."""
+    version: str
+    """Version of this library that wrote it."""
+    previous: str | None = None
+    """Id of the Latent it took the place of; None for the first of its neighbourhood."""
+    created: float = Field(default_factory=time.time)
+    """Unix time in seconds."""
+
+
+class Standing(Frozen):
+    """What a stored Latent may do now. The Latent's file never changes; this does, in the journal."""
+
+    latent_id: str
+    """The Latent."""
+    state: LatentState = "live"
+    """`probation`: is read where the answer without it agrees or a
+    verifier prefers it. `live`: is read. `suspended`: lost to the plain model, is not read. `superseded`: a newer
+    version is read. `retired`: never read again."""
+    reason: str = ""
+    """Why, in words."""
+    known: Count = 0
+    """Episodes of its neighbourhood at the last attempt to better it; it is attempted anew when there are more."""
+    since: float = Field(default_factory=time.time)
+    """Unix time in seconds."""
+
+
+class Use(Frozen):
+    """One answer that read a Latent, and what became of it."""
+
+    answer_id: str
+    """Id of the `Answer`."""
+    latent_id: str
+    """The Latent it read."""
+    problem_hash: str
+    """SHA-256 of the question."""
+    answer: str | None
+    """The answer given with the Latent."""
+    returned: bool = True
+    """False where the caller was given the plain model's different answer instead."""
+    correct: bool | None = None
+    """Whether it agreed with the later vote, or was right by feedback; None while nothing is known."""
+    expected: Share | None = None
+    """Chance of the plain model to be right there: the later vote's share; None where no vote was taken."""
+    source: Literal["vote", "feedback"] | None = None
+    """Who judged it; feedback overrules a vote."""
+    created: float = Field(default_factory=time.time)
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate after its trial, whatever came of it: for measurements, never stored as such."""
+
+    latent: Latent
+    """Its record, as it would be stored; the trial is in it."""
+    tensor: "np.ndarray"
+    """(P, H) float32."""
