@@ -113,7 +113,7 @@ def test_a_near_live_latent_gives_the_answer_alone(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("state", ["candidate", "suspended", "superseded", "retired"])
+@pytest.mark.parametrize("state", ["suspended", "superseded", "retired"])
 def test_a_latent_that_may_not_be_read_is_not_in_any_mode(mode: Mode, state: LatentState) -> None:
     store = filled(state=state)
     [answer] = ask(asker(store, mode))
