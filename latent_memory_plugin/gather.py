@@ -64,7 +64,7 @@ class Gatherer:
 
     def _missing(self, episode: Episode) -> int:
         if len(episode.rollouts) < ENOUGH_FOR_A_VOTE or episode.vote is None:
-            return self.config.vote.rollouts
+            return min(self.config.vote.rollouts, self.config.vote.max_rollouts)
         return wanted(episode.vote, self.config.vote)
 
     def _joined(self, episode: Episode, fresh: Sequence[Rollout]) -> Episode:

@@ -1,4 +1,4 @@
-"""What the tests of `LatentMemory` share: a fake world in which learning is real and fast, and the embedded one."""
+"""What the tests of learning share: a fake world in which learning is real and fast, and builders of its records."""
 
 import threading
 from dataclasses import dataclass, field
@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from latent_memory_plugin import Config, LatentMemory
+from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import DistilConfig, NeighbourConfig, TrialConfig
-from latent_memory_plugin.records import Rollout
-from latent_memory_plugin.testing import FakeModel
+from latent_memory_plugin.consolidate import Consolidator
+from latent_memory_plugin.encoder import make_encoder
+from latent_memory_plugin.judge import Judge
+from latent_memory_plugin.learner import Learner
+from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
+from latent_memory_plugin.testing import FIRST, SECOND, FakeModel, InMemoryStore
+from latent_memory_plugin.vote import vote
 
 SUMS = [f"sum: {number} and {number}" for number in range(1, 25)]
 AGES = [f"age: {number}" for number in range(1, 5)]
@@ -18,6 +24,7 @@ CONFIG = Config(
     trial=TrialConfig(min_episodes=3, answers=16),
     neighbours=NeighbourConfig(min_parents=2, max_parents=4),
 )
+JUDGE = Judge(extract)
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,51 @@ class Gated(FakeModel):
 
 
 def fake(**changes: Any) -> FakeModel:
-    settings: dict[str, Any] = {"bias": 1.5, **changes}
-    return FakeModel(ANSWERS, **settings)
+    settings: dict[str, Any] = {"answers": ANSWERS, "bias": 1.5, **changes}
+    return FakeModel(**settings)
 
 
-def fake_memory(root: Path, namespace: str = "default", model: Any = None, config: Config = CONFIG) -> LatentMemory:
+def rollouts(question: str, first: int, second: int = 0, blank: int = 0) -> tuple[Rollout, ...]:
+    """Completions of a question: so many with its first answer, its second, and none."""
+    good, bad = ANSWERS.get(question, ("7", "0"))
+    named = [(good, FIRST)] * first + [(bad, SECOND)] * second
+    some = tuple(Rollout(text=f"#### {answer}", answer=answer, token_ids=(token,)) for answer, token in named)
+    return (*some, *[Rollout(text="hm")] * blank)
+
+
+def episode(question: str, first: int = 0, second: int = 0, blank: int = 0, **changes: Any) -> Episode:
+    """An episode with these rollouts and their vote; without either where there are none."""
+    seen = rollouts(question, first, second, blank)
+    taken = vote([one.answer for one in seen]) if seen else None
+    return Episode(problem=Problem(question=question), rollouts=seen, vote=taken, **changes)
+
+
+def learner(config: Config = CONFIG, model: FakeModel | None = None, **changes: Any) -> Learner:
+    """A learner over a store in memory; `changes` are of its consolidator."""
+    chosen = model or fake()
+    settings: dict[str, Any] = {"store": InMemoryStore(), "judge": JUDGE, **changes}
+    encoder = make_encoder(chosen, config.retrieve)
+    consolidator = Consolidator(model=chosen, encoder=encoder, namespace="default", config=config, **settings)
+    return Learner(consolidator, threading.RLock())
+
+
+def ask_all(one: Learner, questions: list[str]) -> list[Outcome]:
+    """Learns from questions of which nothing is known."""
+    return one.learn([Problem(question=question) for question in questions], None)
+
+
+def observe(one: Learner, question: str, first: int, second: int = 0, blank: int = 0) -> Outcome:
+    """Learns from an episode whose rollouts are handed over."""
+    problem = Problem(question=question)
+    seen = one.commit(problem, rollouts(question, first, second, blank), one.keys([problem])[0])
+    return one.consolidate([seen], None)[0]
+
+
+def fake_memory(
+    root: Path, namespace: str = "default", model: Any = None, config: Config = CONFIG, **named: Any
+) -> LatentMemory:
     chosen: Any = model or fake()
-    return LatentMemory(root, chosen, namespace, config)
+    return LatentMemory(root, chosen, namespace, config, **named)
 
 
 def pending(memory: LatentMemory) -> list[str]:
