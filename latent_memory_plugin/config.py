@@ -71,7 +71,7 @@ class DistilConfig(_Config):
     `imitate_then_grpo`: the one after the other."""
     latent_tokens: Positive = 20
     """Vectors in a Latent, P."""
-    steps: Positive = 30
+    steps: Positive = 60
     """Optimiser steps at most."""
     refine_steps: Positive = 8
     """`imitate_then_grpo`: steps of GRPO at most."""
@@ -87,7 +87,7 @@ class DistilConfig(_Config):
     """`grpo`: weight of the divergence from the plain model."""
     max_gradient_norm: Rate = 1.0
     """Longer gradients are scaled down to this length."""
-    patience: Positive = 5
+    patience: Positive = 15
     """Steps without a better value before training stops early."""
     max_batch_tokens: Positive = 16_384
     """Tokens in one forward and backward pass at most; larger batches are split."""

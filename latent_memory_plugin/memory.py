@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.judge import Reward
     from latent_memory_plugin.learner import Learner, Progress
     from latent_memory_plugin.model import LanguageModel
-    from latent_memory_plugin.verify import Verifier
+    from latent_memory_plugin.verify import Score, Verifier
 
 
 class LatentMemory:
@@ -45,7 +45,7 @@ class LatentMemory:
         *,
         extract: Callable[[str], str | None] | None = None,
         reward: "Reward | None" = None,
-        verifier: "Verifier | None" = None,
+        verifier: "Verifier | Score | None" = None,
         embed: "Embedding | None" = None,
         watch: Callable[[Candidate], None] | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class LatentMemory:
             extract: completion text → answer or None; by default `answers.extract`.
             reward: (question, completion text) → 0 to 1, such as the share of unit tests that pass; it takes the place
                 of the vote or joins it, by `VoteConfig.reward`.
-            verifier: chooses between two different answers, in place of `RouteConfig.verifier`.
+            verifier: (question, completion text) → score, or a `Verifier`, in place of `RouteConfig.verifier`.
             embed: embeds texts, for `RetrieveConfig.key="input"`; by default the model's own token embeddings do.
             watch: called with every candidate after its trial.
         """

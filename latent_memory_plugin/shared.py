@@ -99,7 +99,7 @@ def open_shared(
 ) -> "tuple[Hashable, Opened]":
     """The shared model and store, with the key to give them back by."""
     name = model if isinstance(model, ModelConfig) else id(model)
-    key = (root, namespace, name, retrieve.key, embed and embed.name)
+    key = (root, namespace, name, retrieve.key, getattr(embed, "name", None))
     return key, _opened.take(key, lambda: _open(root, namespace, model, retrieve, embed))
 
 

@@ -46,16 +46,16 @@ def read(
     A hub id whose files are in the local cache is read from there without asking the network.
     """
     name = EMBEDDED_NAME if config.name is None else config.name
-    source = _source(config, embedded)
-    device = _device(config.device)
-    with _quiet():
+    source = source_of(config, embedded)
+    device = chosen_device(config.device)
+    with quiet():
         model, tokenizer = _read_hub_id(source, config) if isinstance(source, str) else _read(source, config, True)
     if not getattr(model, "is_quantized", False):
         model.to(device)  # type: ignore[arg-type]
     return model.requires_grad_(False).eval(), tokenizer, name
 
 
-def _source(config: ModelConfig, embedded: Path) -> Path | str:
+def source_of(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder, or the hub id as text."""
     if config.name is None:
         if not (embedded / "config.json").is_file():
@@ -75,7 +75,8 @@ def _source(config: ModelConfig, embedded: Path) -> Path | str:
     return config.name
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """The device of that name, or the best there is for `auto`. Raises ModelLoadError where it cannot be used."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -83,7 +84,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         raise ModelLoadError(
-            f"The device {name!r} cannot be used here ({_first_line(exc)}); try 'auto' or 'cpu'."
+            f"The device {name!r} cannot be used here ({first_line(exc)}); try 'auto' or 'cpu'."
         ) from exc
     return device
 
@@ -94,11 +95,11 @@ def _read_hub_id(name: str, config: ModelConfig) -> tuple["PreTrainedModel", "Pr
     except ModelLoadError as exc:
         if not isinstance(exc.__cause__, OSError):
             raise
-    _ask_hub(name, config.revision)
+    ask_hub(name, config.revision)
     return _read(name, config, False)
 
 
-def _ask_hub(name: str, revision: str | None) -> None:
+def ask_hub(name: str, revision: str | None) -> None:
     """Raises at once where a hub id cannot be had; transformers would retry for half a minute."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
@@ -108,7 +109,7 @@ def _ask_hub(name: str, revision: str | None) -> None:
     except (OSError, ValueError, cast(type[Exception], HTTPError)) as exc:
         raise ModelLoadError(
             f"The model {name!r} is neither a folder nor in the local cache, and the hub did not give it "
-            f"({_first_line(exc)}); check the spelling, the network and your access, or pass a folder."
+            f"({first_line(exc)}); check the spelling, the network and your access, or pass a folder."
         ) from exc
 
 
@@ -125,18 +126,19 @@ def _read(source: Path | str, config: ModelConfig, local: bool) -> tuple["PreTra
         model = cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, use_safetensors=True, **common)
     except Exception as exc:  # the tokenizers library raises Exception itself
         raise ModelLoadError(
-            f"The model {str(source)!r} could not be loaded ({_first_line(exc)}); it must be a causal language model "
+            f"The model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a causal language model "
             "with config.json, safetensors weights and a tokenizer."
         ) from exc
     return model, tokenizer
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What a foreign error says first, at most 300 characters."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """No bar and no chatter while weights are read; bars of a download stay."""
     from transformers.utils import logging
 

@@ -12,11 +12,11 @@ from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.errors import ContextLengthError, ModelError, ModelLoadError
 from latent_memory_plugin.model.load import (
     EMBEDDED_FOLDER,
-    _ask_hub,  # pyright: ignore[reportPrivateUsage]
-    _device,  # pyright: ignore[reportPrivateUsage]
-    _first_line,  # pyright: ignore[reportPrivateUsage]
-    _quiet,  # pyright: ignore[reportPrivateUsage]
-    _source,  # pyright: ignore[reportPrivateUsage]
+    ask_hub,
+    chosen_device,
+    first_line,
+    quiet,
+    source_of,
 )
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class RewardModel:
 
 def _read(config: ModelConfig) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model in evaluation mode with frozen weights on its device, and its tokenizer."""
-    source, device = _source(config, EMBEDDED_FOLDER), _device(config.device)
-    with _quiet():
+    source, device = source_of(config, EMBEDDED_FOLDER), chosen_device(config.device)
+    with quiet():
         if isinstance(source, Path):
             model, tokenizer = _read_files(source, config, True)
         else:
@@ -110,7 +110,7 @@ def _read_hub_id(name: str, config: ModelConfig) -> "tuple[PreTrainedModel, PreT
     except ModelLoadError as exc:
         if not isinstance(exc.__cause__, OSError):
             raise
-    _ask_hub(name, config.revision)
+    ask_hub(name, config.revision)
     return _read_files(name, config, False)
 
 
@@ -129,7 +129,7 @@ def _read_files(
         model, told = cast(Any, AutoModelForSequenceClassification).from_pretrained(source, dtype=dtype, **common_model)
     except Exception as exc:  # the tokenizers library raises Exception itself
         raise ModelLoadError(
-            f"The reward model {str(source)!r} could not be loaded ({_first_line(exc)}); it must be a model for "
+            f"The reward model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a model for "
             "sequence classification with config.json, safetensors weights and a tokenizer."
         ) from exc
     if told["missing_keys"]:
