@@ -1,4 +1,4 @@
-"""Distilling: the loop, both objectives, and their gradients against finite differences."""
+"""Distilling: the loop, every objective, and their gradients against finite differences."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,16 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.distil import Attempt, Lesson, Step, distil, imitate
+from latent_memory_plugin.distil import OBJECTIVES, Attempt, Lesson, Step, distil, imitate, lessons
 from latent_memory_plugin.distil.batches import split, token_mean
 from latent_memory_plugin.distil.descent import descend
-from latent_memory_plugin.distil.grpo import Sampled, Scored, advantages, policy_loss
+from latent_memory_plugin.distil.grpo import Sampled, Scored, _reward, advantages, policy_loss
 from latent_memory_plugin.distil.imitate import examples
-from latent_memory_plugin.errors import DistilError
-from latent_memory_plugin.records import Problem, Rollout
+from latent_memory_plugin.errors import DistilError, RewardError
+from latent_memory_plugin.judge import Judge, Reward
+from latent_memory_plugin.records import Episode, Problem, Rollout
 from latent_memory_plugin.testing import FakeModel
+from latent_memory_plugin.vote import vote
 
 QUESTION = "sum: 1+1"
 MODEL = FakeModel({QUESTION: ("2", "3")})
@@ -33,14 +35,19 @@ def attempt(answer: str = "2", watch: Callable[[Step], None] | None = None, **se
     lesson = Lesson(Problem(question=QUESTION), answer, rollouts("2", "2", "3", "2"), trust=0.75)
     chosen: dict[str, Any] = {"steps": 20, "learning_rate": 0.05, **settings}
     config = DistilConfig(**chosen)
-    return Attempt(MODEL, (lesson,), config, SamplingConfig(), extract, agree, seed=0, watch=watch)
+    return Attempt(MODEL, (lesson,), config, SamplingConfig(), Judge(extract).score, seed=0, watch=watch)
+
+
+def rewarded(reward: Reward, **settings: Any) -> Attempt:
+    """The same, scored by an external reward in place of the vote."""
+    return replace(attempt(**settings), score=Judge(extract, reward).score)
 
 
 def likelihood(latent: Tensor, completion: tuple[int, ...] = (1,)) -> float:
     return MODEL.log_probabilities([QUESTION], [completion], latent)[0].exp().item()
 
 
-@pytest.mark.parametrize("objective", ["imitate", "grpo"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(("answer", "completion"), [("2", (1,)), ("3", (2,))])
 def test_every_objective_makes_the_voted_answer_likelier(
     objective: str, answer: str, completion: tuple[int, ...]
@@ -50,7 +57,7 @@ def test_every_objective_makes_the_voted_answer_likelier(
     assert likelihood(latent, completion) > 0.6
 
 
-@pytest.mark.parametrize("objective", ["imitate", "grpo"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_same_seed_distils_the_same_tensor(objective: str) -> None:
     first, second = (distil(attempt(objective=objective), START) for _ in range(2))
     assert torch.equal(first, second)
@@ -69,6 +76,46 @@ def test_imitation_weighs_lessons_by_trust_and_completions_by_count() -> None:
         (QUESTION, (1,), pytest.approx(0.75)),
         ("sum: 2+2", (1,), pytest.approx(0.25)),
     ]
+
+
+def test_a_weight_is_shared_among_the_commonest_completions_of_its_lesson() -> None:
+    made = examples(rewarded(lambda question, text: 1.0))
+    assert [(one.completion, one.weight) for one in made] == [
+        ((1,), pytest.approx(3 / 4)),
+        ((2,), pytest.approx(1 / 4)),
+    ]
+    assert [one.completion for one in examples(rewarded(lambda question, text: 1.0, rollouts=1))] == [(1,)]
+
+
+@pytest.mark.parametrize(("worth", "imitated"), [(0.5, 2), (0.49, 1)])
+def test_what_an_external_reward_gives_half_or_more_is_imitated(worth: float, imitated: int) -> None:
+    assert len(examples(rewarded(lambda question, text: worth if text.endswith("3") else 1.0))) == imitated
+
+
+def test_where_every_completion_is_rejected_there_is_nothing_to_imitate() -> None:
+    with pytest.raises(DistilError, match="nothing to imitate"):
+        imitate(rewarded(lambda question, text: 0.0), START)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_external_reward_outvotes_the_vote(objective: str) -> None:
+    latent = distil(rewarded(lambda question, text: float(text.endswith("3")), objective=objective), START)
+    assert likelihood(latent, (2,)) > 0.6
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_reward_that_fails_ends_the_attempt(objective: str) -> None:
+    with pytest.raises(RewardError, match="must be from 0 to 1"):
+        distil(rewarded(lambda question, text: 2.0, objective=objective), START)
+
+
+def test_lessons_are_the_episodes_with_an_answer_weighted_by_the_trust_of_their_votes() -> None:
+    votes = [vote(["2"] * 7 + ["3"]), vote(["2", "3"]), vote([None, None]), None]
+    episodes = [Episode(problem=Problem(question=QUESTION), rollouts=rollouts("2", "3"), vote=one) for one in votes]
+    made = lessons(episodes)
+    assert [(one.answer, one.rollouts) for one in made] == [("2", rollouts("2", "3"))] * 2
+    assert votes[0] is not None and made[0].trust == votes[0].trust > 0.9
+    assert 0 < made[1].trust < 0.01
 
 
 def test_an_unfinished_rollout_is_not_imitated() -> None:
@@ -134,6 +181,24 @@ def test_the_divergence_term_is_zero_at_the_plain_model_and_positive_elsewhere()
 def test_the_divergence_holds_the_latent_nearer_to_the_plain_model() -> None:
     free, held = (distil(attempt(objective="grpo", rollouts=32, kl=kl), START) for kl in (0.0, 5.0))
     assert likelihood(held) < likelihood(free)
+
+
+def test_the_advantage_of_a_lesson_is_weighed_by_its_trust() -> None:
+    one = attempt()
+    group = list(rollouts("2", "3", "3", "3"))
+    full, tenth = (_reward(one, replace(one.lessons[0], trust=trust), group) for trust in (1.0, 0.1))
+    assert [sampled.reward for sampled in full] == [sampled.reward for sampled in tenth] == [1, 0, 0, 0]
+    assert [sampled.advantage for sampled in full] == pytest.approx(advantages(torch.tensor([1.0, 0, 0, 0])).tolist())
+    assert [10 * sampled.advantage for sampled in tenth] == pytest.approx([sampled.advantage for sampled in full])
+
+
+def test_refining_goes_on_from_where_imitation_ended() -> None:
+    steps: list[Step] = []
+    both = distil(attempt(objective="imitate_then_grpo", steps=5, refine_steps=3, watch=steps.append), START)
+    imitated = distil(attempt(steps=5), START)
+    kinds = [step.reward is None for step in steps]
+    assert kinds == sorted(kinds, reverse=True) and kinds.count(True) == 6 and 1 <= kinds.count(False) <= 4
+    assert likelihood(both) > 0.9 * likelihood(imitated)
 
 
 def test_reward_and_entropy_are_reported_for_every_step() -> None:
