@@ -29,7 +29,7 @@ from latent_memory_plugin.records import (
     Vote,
 )
 from latent_memory_plugin.registry import Registry, array
-from latent_memory_plugin.retrieve import retrieve
+from latent_memory_plugin.retrieve import covering, retrieve
 from latent_memory_plugin.seams import Model, Store
 from latent_memory_plugin.trial import Court, Evidence, trial, untried
 
@@ -95,7 +95,7 @@ class Consolidator:
         return Registry(self.model, self.store, self.encoder.name, self.namespace, self.config.distil.objective)
 
     def _covered(self, episode: Episode) -> bool:
-        return self._current(self.store.episode_key(episode.id)) is not None
+        return covering(self.store, self.store.episode_key(episode.id), self.config.retrieve).latent_id is not None
 
     def _current(self, key: np.ndarray) -> str | None:
         """Id of the usable Latent that covers this key (D,)."""
@@ -103,9 +103,9 @@ class Consolidator:
 
     def _attempt(self, episode: Episode) -> Outcome:
         key = self.store.episode_key(episode.id)  # (D,)
-        covering = self._current(key)
-        if covering is not None:
-            return self._review(episode, key, self.store.latent(covering))
+        current = self._current(key)
+        if current is not None:
+            return self._review(episode, key, self.store.latent(current))
         refusal = self._distrust(episode.vote)
         if refusal:
             return self._outcome(episode, "refused", refusal)

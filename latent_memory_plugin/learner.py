@@ -9,7 +9,7 @@ import numpy as np
 from latent_memory_plugin.consolidate import Consolidator
 from latent_memory_plugin.errors import ContextLengthError
 from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
-from latent_memory_plugin.retrieve import retrieve
+from latent_memory_plugin.retrieve import covering
 from latent_memory_plugin.worker import Worker
 
 EPISODES_AT_ONCE = 16
@@ -108,7 +108,7 @@ class Learner:
         skipped: dict[int, Outcome] = {}
         episodes: list[Episode] = []
         for index, (problem, key) in enumerate(zip(problems, self.keys(problems), strict=True)):
-            hit = retrieve(self.consolidator.store, key, self.consolidator.config.retrieve)
+            hit = covering(self.consolidator.store, key, self.consolidator.config.retrieve)
             if hit.latent_id is None:
                 episodes.append(self.commit(problem, (), key))
                 continue

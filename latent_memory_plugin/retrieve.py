@@ -29,3 +29,12 @@ def retrieve(
         return Hit(latent_id=None, similarity=similarity, reason=reason)
     reason = f"Latent {latent_id} with a similarity of {similarity:.2f}."
     return Hit(latent_id=latent_id, similarity=similarity, reason=reason)
+
+
+def covering(store: Store, key: "np.ndarray", config: RetrieveConfig) -> Hit:
+    """The live Latent that is read for this key (D,), so that nothing is left to learn there; one on probation still
+    waits for witnesses."""
+    hit = retrieve(store, key, config)
+    if hit.latent_id is None or store.standing(hit.latent_id).state == "live":
+        return hit
+    return Hit(latent_id=None, similarity=hit.similarity, reason=f"{hit.reason} It is on probation.")

@@ -43,6 +43,12 @@ class Gated(FakeModel):
         return super().sample(*given, **named)
 
 
+def config(**sections: dict[str, Any]) -> Config:
+    """`CONFIG` with some settings of these sections changed."""
+    changed = {name: getattr(CONFIG, name).model_copy(update=changes) for name, changes in sections.items()}
+    return CONFIG.model_copy(update=changed)
+
+
 def fake(**changes: Any) -> FakeModel:
     settings: dict[str, Any] = {"answers": ANSWERS, "bias": 1.5, **changes}
     return FakeModel(**settings)
