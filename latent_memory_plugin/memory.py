@@ -56,16 +56,14 @@ class LatentMemory:
             namespace: what is learnt here is found nowhere else.
             config: all settings; `Config.preset("paper")` is another set.
             extract: completion text → answer or None; by default `answers.extract`.
-            reward: (question, completion text) → 0 to 1, such as the share of unit tests that pass; it takes the place
-                of the vote or joins it, by `VoteConfig.reward`.
+            reward: (question, completion text) → 0 to 1, in place of the vote or beside it, by `VoteConfig.reward`.
             verifier: (question, completion text) → score, or a `Verifier`, in place of `RouteConfig.verifier`.
             embed: embeds texts, for `RetrieveConfig.key="input"`; by default the model's own token embeddings do.
             watch: called with every candidate after its trial.
         """
         self.config = intake.checked_config(config)
         intake.check_namespace(namespace)
-        self.root = chosen_root(root)
-        self.namespace = namespace
+        self.root, self.namespace = chosen_root(root), namespace
         self.extract = answers.extract if extract is None else extract
         self.reward = reward
         self.verifier = verifier

@@ -30,7 +30,7 @@ class Room(NamedTuple):
 
 
 RECORDS = "errors records config seams"
-STAGES = f"{RECORDS} answers vote distil forms trial retrieve"
+STAGES = "distil forms gather judge life neighbourhood registry retrieve trial"
 
 # Imports under TYPE_CHECKING load nothing and are left out of account. The standard library, typing_extensions and
 # `latent_memory_plugin.__version__` are open to every room.
@@ -41,7 +41,13 @@ ROOMS = {
     "records": Room("errors frozen", "pydantic"),
     "config": Room("errors frozen", "pydantic"),
     "answers": Room("", "math_verify latex2sympy2_extended sympy"),
-    "vote": Room("errors records answers"),
+    "vote": Room("errors records config answers"),
+    "judge": Room(f"{RECORDS} answers vote"),
+    "gather": Room(f"{RECORDS} vote judge"),
+    "neighbourhood": Room(RECORDS, "numpy"),
+    "life": Room(f"{RECORDS} answers"),
+    "registry": Room(f"{RECORDS} neighbourhood", "torch numpy"),
+    "intake": Room("errors records config"),
     "seams": Room("records config"),
     "model": Room(f"{RECORDS} forms", "torch transformers tokenizers huggingface_hub jinja2 numpy"),
     "distil": Room(RECORDS, "torch"),
@@ -51,12 +57,12 @@ ROOMS = {
     "encoder": Room(f"{RECORDS} model", "numpy"),
     "verify": Room(f"{RECORDS} answers"),
     "store": Room(RECORDS, "chromadb safetensors filelock numpy pydantic"),
-    "consolidate": Room(STAGES, "torch numpy"),
+    "consolidate": Room(f"{RECORDS} {STAGES} encoder", "torch numpy"),
     "worker": Room(""),
-    "shared": Room(f"{RECORDS} model store", "platformdirs"),
+    "shared": Room(f"{RECORDS} model store encoder", "platformdirs"),
     "asker": Room(f"{RECORDS} answers vote retrieve verify", "torch"),
-    "learner": Room(f"{RECORDS} answers vote retrieve consolidate worker", "numpy"),
-    "memory": Room(f"{STAGES} model store consolidate worker shared asker learner"),
+    "learner": Room(f"{RECORDS} retrieve consolidate worker", "numpy"),
+    "memory": Room(f"{RECORDS} answers intake judge life consolidate shared asker learner"),
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
     "questions": Room("errors records"),
     "bench": Room(f"{RECORDS} answers vote model memory sandbox questions", "matplotlib numpy"),
