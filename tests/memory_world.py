@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latent_memory_plugin import Config, LatentMemory
+from latent_memory_plugin import Answer, Config, LatentMemory
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import DistilConfig, NeighbourConfig, TrialConfig
 from latent_memory_plugin.consolidate import Consolidator
@@ -95,6 +95,11 @@ def fake_memory(
 ) -> LatentMemory:
     chosen: Any = model or fake()
     return LatentMemory(root, chosen, namespace, config, **named)
+
+
+def said(answer: Answer) -> dict[str, Any]:
+    """All of an answer but its id, which no other answer has."""
+    return answer.model_dump(exclude={"id"})
 
 
 def pending(memory: LatentMemory) -> list[str]:

@@ -16,9 +16,11 @@ from latent_memory_plugin import (
     InputError,
     LatentMemory,
     ModelLoadError,
+    NotFoundError,
     StoreWriteError,
     WrongModelError,
 )
+from latent_memory_plugin.encoder import Embedding
 from latent_memory_plugin.sandbox.train import WEIGHTS
 
 
@@ -56,6 +58,36 @@ def test_a_count_below_one_or_not_whole_is_refused(tmp_path: Path, n: Any) -> No
 def test_a_seed_that_is_no_whole_number_is_refused(tmp_path: Path, seed: Any) -> None:
     with fake_memory(tmp_path) as memory, pytest.raises(InputError, match=f"seed={seed!r}"):
         memory.ask(SUMS[0], seed=seed)
+
+
+@pytest.mark.parametrize("correct", [None, 1, "yes"])
+def test_feedback_that_is_neither_true_nor_false_is_refused(tmp_path: Path, correct: Any) -> None:
+    with fake_memory(tmp_path) as memory, pytest.raises(InputError, match=f"correct={correct!r}"):
+        memory.feedback(memory.ask(SUMS[0]), correct=correct)
+
+
+def test_a_latent_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with fake_memory(tmp_path) as memory:
+        for call in (memory.latent, memory.standing, memory.roll_back, memory.forget):
+            with pytest.raises(NotFoundError, match="0" * 32):
+                call("0" * 32)
+
+
+@pytest.mark.parametrize("worth", [2.0, None, "good"])
+def test_a_reward_that_is_no_use_fails_its_episode_by_value_and_the_memory_goes_on(tmp_path: Path, worth: Any) -> None:
+    with fake_memory(tmp_path, reward=lambda question, text: worth) as memory:
+        outcome = memory.learn(SUMS[0])
+        assert outcome.status == "failed" and "The reward" in outcome.reason and "from 0 to 1" in outcome.reason
+        assert memory.ask(SUMS[0]).text
+        assert [episode.state for episode in memory.episodes()] == ["failed"]
+
+
+def test_an_embedding_that_would_not_be_used_is_refused_and_the_model_given_back(tmp_path: Path) -> None:
+    embed = Embedding("letters", lambda texts: [[1.0]] * len(texts))
+    with fake_memory(tmp_path, embed=embed) as memory, pytest.raises(ConfigError, match="key='input'"):
+        memory.ask(SUMS[0])
+    with fake_memory(tmp_path) as memory:
+        assert memory.ask(SUMS[0]).text
 
 
 @pytest.mark.parametrize(

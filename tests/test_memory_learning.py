@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, fake, fake_memory, pending
+from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, config, fake, fake_memory, pending, rollouts, said
 
 from latent_memory_plugin import LatentMemory, NotFoundError
 from latent_memory_plugin.asker import Asker
-from latent_memory_plugin.config import RetrieveConfig, SamplingConfig
+from latent_memory_plugin.config import Config, SamplingConfig
+from latent_memory_plugin.encoder import make_encoder
 from latent_memory_plugin.errors import ContextLengthError, InputError
-from latent_memory_plugin.records import Outcome, Problem, Rollout
+from latent_memory_plugin.records import Candidate, Outcome, Problem, Rollout
 from latent_memory_plugin.testing import InMemoryStore
 from latent_memory_plugin.worker import Worker
 
@@ -80,7 +81,8 @@ def test_a_latent_forgotten_between_lookup_and_reading_does_not_break_the_answer
         def nearest(self, key: Any, limit: int = 1) -> list[tuple[str, float]]:
             return [("gone", 0.9)]
 
-    asker = Asker(fake(), Forgetful(), RetrieveConfig(), lambda text: text)
+    encoder = make_encoder(fake(), CONFIG.retrieve)
+    asker = Asker(fake(), Forgetful(), encoder, CONFIG, lambda text: text)
     [answer] = asker.ask([Problem(question=SUMS[0])], 1, SamplingConfig(), 0)
     assert answer.latent_ids == () and "forgotten" in answer.reason and answer.usage.latent_tokens == 0
 
@@ -101,17 +103,24 @@ def test_namespaces_are_walls(tmp_path: Path) -> None:
 def test_an_observed_answer_joins_the_vote_of_the_models_own_rollouts(tmp_path: Path) -> None:
     with fake_memory(tmp_path) as memory:
         outcome = memory.observe(SUMS[0], answer="It is 2.")
-        assert outcome.vote is not None and outcome.vote.total == 1 + CONFIG.vote.rollouts
+        assert outcome.vote is not None and outcome.vote.total > CONFIG.vote.rollouts
         [episode] = memory.episodes()
         assert (episode.rollouts[0].answer, episode.rollouts[0].finished) == ("2", False)
 
 
-def test_observed_rollouts_are_voted_on_as_they_are(tmp_path: Path) -> None:
+def test_observed_rollouts_that_make_a_clear_vote_are_voted_on_as_they_are(tmp_path: Path) -> None:
     with fake_memory(tmp_path) as memory:
-        seen = ["#### 2", Rollout(text="#### 2"), "#### 5"]
+        seen = ["#### 2", Rollout(text="#### 2"), *["2"] * 4, "#### 5"]
         outcome = memory.observe(SUMS[0], answer="#### 2", rollouts=seen)
         assert outcome.vote is not None
-        assert outcome.vote.counts == (("2", 3), ("5", 1))
+        assert outcome.vote.counts == (("2", 7), ("5", 1))
+
+
+def test_observed_rollouts_that_leave_the_vote_open_are_joined_by_the_models_own(tmp_path: Path) -> None:
+    with fake_memory(tmp_path) as memory:
+        outcome = memory.observe(SUMS[0], rollouts=["#### 2", "#### 2", "#### 5"])
+        assert outcome.vote is not None and outcome.vote.total > 3
+        assert [one.text for one in next(memory.episodes()).rollouts[:3]] == ["#### 2", "#### 2", "#### 5"]
 
 
 def test_observing_for_later_learns_nothing_until_consolidate(tmp_path: Path) -> None:
@@ -159,7 +168,113 @@ def test_a_reopened_root_has_its_latents_and_answers_as_before(tmp_path: Path) -
         before, latents = memory.ask(SUMS[20], seed=5), list(memory.latents())
     with fake_memory(tmp_path) as again:
         assert list(again.latents()) == latents
-        assert again.ask(SUMS[20], seed=5) == before
+        assert said(again.ask(SUMS[20], seed=5)) == said(before)
+
+
+# -- what becomes of a latent ------------------------------------------------------------------------------------------
+
+
+def observed(memory: LatentMemory, start: int, end: int) -> list[Outcome]:
+    """Outcomes of episodes whose votes teach, with their rollouts handed over."""
+    return [memory.observe(question, rollouts=rollouts(question, 12, 4)) for question in SUMS[start:end]]
+
+
+def test_probation_promotion_and_standing_are_seen_from_outside(tmp_path: Path) -> None:
+    with fake_memory(tmp_path, model=fake(bias=1.0)) as memory:
+        assert [outcome.status for outcome in observed(memory, 0, 2)] == ["waiting", "probation"]
+        [careful] = memory.latents()
+        assert memory.standing(careful.id).state == "probation"
+        answer = memory.ask(SUMS[20], seed=0)
+        assert "on probation" in answer.reason
+        assert observed(memory, 2, 5)[-1].status == "live"
+        [live] = memory.latents()
+        assert (live.previous, memory.standing(live.id).state) == (careful.id, "live")
+        assert memory.standing(careful.id).state == "superseded" and memory.latent(careful.id) == careful
+    with fake_memory(tmp_path, model=fake(bias=1.0)) as again:
+        assert [latent.id for latent in again.latents()] == [live.id]
+
+
+def test_feedback_takes_a_losing_latent_back_and_says_so_once(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        [latent] = memory.latents()
+        answers = memory.ask(SUMS[10:18], seed=0)
+        changed = [memory.feedback(answer, correct=False) for answer in answers[:4]]
+        changed += [memory.feedback(answer.id, correct=False) for answer in answers[4:]]
+        assert changed == [[], [], [], [memory.standing(latent.id)], [], [], [], []]
+        assert memory.standing(latent.id).state == "suspended" and "It lost" in memory.standing(latent.id).reason
+        assert list(memory.latents()) == [] and memory.latent(latent.id) == latent
+        assert memory.ask(SUMS[20]).latent_ids == ()
+
+
+def test_good_feedback_and_feedback_on_an_answer_without_a_latent_change_nothing(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        [latent] = memory.latents()
+        read, plain = memory.ask(SUMS[10:18], seed=0), memory.ask(AGES, seed=0)
+        assert [memory.feedback(answer, correct=True) for answer in read] == [[]] * 8
+        assert [memory.feedback(answer, correct=False) for answer in plain] == [[]] * 4
+        assert memory.feedback("unheard of", correct=False) == []
+        assert memory.standing(latent.id).state == "live"
+
+
+def test_a_later_vote_takes_a_losing_latent_back(tmp_path: Path) -> None:
+    with taught(tmp_path) as memory:
+        [latent] = memory.latents()
+        for seed in range(6):
+            memory.ask(SUMS[20], seed=seed)
+        memory.observe(SUMS[20], rollouts=rollouts(SUMS[20], 4, 12))
+        assert memory.standing(latent.id).state == "suspended"
+
+
+def test_a_latent_is_rolled_back_to_the_last_version_that_passed_a_trial_then_to_none(tmp_path: Path) -> None:
+    with fake_memory(tmp_path, model=fake(bias=1.0), config=config(distil={"steps": 6})) as memory:
+        observed(memory, 0, 5)
+        [old] = memory.latents()
+    with fake_memory(tmp_path, model=fake(bias=1.0)) as memory:
+        assert observed(memory, 5, 8)[-1].status == "live"
+        [new] = memory.latents()
+        assert new.previous == old.id and memory.standing(old.id).state == "superseded"
+        assert memory.roll_back(new.id).state == "retired"
+        assert list(memory.latents()) == [old] and memory.ask(SUMS[20]).latent_ids == (old.id,)
+        assert memory.roll_back(old.id) == memory.standing(old.id)
+        assert memory.standing(old.id).state == "suspended" and "by hand" in memory.standing(old.id).reason
+        assert list(memory.latents()) == [] and memory.ask(SUMS[20]).latent_ids == ()
+
+
+def test_every_candidate_is_watched_with_its_tensor(tmp_path: Path) -> None:
+    tried: list[Candidate] = []
+    with fake_memory(tmp_path, watch=tried.append) as memory:
+        memory.learn(ENOUGH)
+        [latent] = memory.latents()
+    assert tried[-1].latent == latent and tried[-1].tensor.shape == latent.shape
+
+
+def test_a_reward_in_place_of_the_vote_decides_what_is_learnt(tmp_path: Path) -> None:
+    def second(question: str, text: str) -> float:
+        return float(text.endswith(" 0"))
+
+    with fake_memory(tmp_path, model=fake(bias=1.0), reward=second) as memory:
+        outcomes = memory.learn(ENOUGH)
+        assert {outcome.vote.answer for outcome in outcomes if outcome.vote} == {"0"}
+        assert "live" in {outcome.status for outcome in outcomes}
+        assert memory.ask(SUMS[20], n=64, seed=0).answer == "0"
+
+
+def test_as_in_the_paper_one_problem_makes_a_latent_that_is_read_at_once(tmp_path: Path) -> None:
+    with fake_memory(tmp_path, model=fake(bias=0.3), config=Config.preset("paper")) as memory:
+        assert memory.learn(SUMS[0]).status == "live"
+        [latent] = memory.latents()
+        assert memory.ask(SUMS[20]).latent_ids == (latent.id,)
+
+
+def test_the_same_stream_gives_bit_identical_latents_in_another_root(tmp_path: Path) -> None:
+    tensors: list[list[bytes]] = []
+    for name in ("a", "b"):
+        with fake_memory(tmp_path / name) as memory:
+            for question in SUMS[:14]:
+                memory.learn(question)
+            store = memory._opened.store
+            tensors.append([store.tensor(latent.id).tobytes() for latent in store.latents()])
+    assert tensors[0] == tensors[1] and tensors[0]
 
 
 # -- the background thread ---------------------------------------------------------------------------------------------
