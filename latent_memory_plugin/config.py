@@ -53,9 +53,9 @@ class VoteConfig(_Config):
 
     rollouts: Positive = 8
     """Completions sampled per problem at first, and again as long as the vote is open."""
-    max_rollouts: Positive = 64
+    max_rollouts: Positive = 96
     """Completions sampled per problem at most."""
-    confidence: Share = 0.95
+    confidence: Share = 0.98
     """A vote is believed where the probability that its winner leads reaches this; sampling stops there."""
     max_share: Share = 0.95
     """Problems whose winner has a larger share have nothing to teach; they still serve as witnesses."""
@@ -151,7 +151,7 @@ class NeighbourConfig(_Config):
     """Cosine similarity of two episodes' keys from which they are near."""
     min_parents: Positive = 3
     """Episodes one Latent is learnt from at least."""
-    max_parents: Positive = 8
+    max_parents: Positive = 6
     """Episodes one Latent is learnt from at most."""
     growth: Annotated[float, Field(gt=1.0)] = 1.5
     """A neighbourhood learns anew when it has this many times the believed episodes of its last attempt."""
