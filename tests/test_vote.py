@@ -192,6 +192,12 @@ def test_a_clear_vote_wants_no_more() -> None:
     assert wanted(counted(6, 2), config) == 8
 
 
+def test_a_vote_is_clear_where_its_confidence_is_just_reached() -> None:
+    taken = counted(5, 2)
+    reached, above = (VoteConfig(confidence=level) for level in (taken.confidence, taken.confidence + 1e-12))
+    assert (wanted(taken, reached), wanted(taken, above)) == (0, above.rollouts)
+
+
 def test_a_confirmed_vote_wants_no_more() -> None:
     assert wanted(counted(1, blank=7, confirmed=True), VoteConfig()) == 0
 
