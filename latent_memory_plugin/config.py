@@ -12,6 +12,9 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0)]
 
+NEVER = 1_000_000_000
+"""More episodes or uses than there will be."""
+
 
 class _Config(Frozen):
     @classmethod
@@ -175,14 +178,16 @@ class Config(_Config):
     @classmethod
     def preset(cls, name: Literal["default", "paper"]) -> Self:
         """`default`: what measures best on the tuning families. `paper`: the known settings of arXiv 2606.17803:
-        20 tokens, 8 rollouts, 10 GRPO steps, one problem per Latent, every vote believed, no trial."""
+        20 tokens, 8 rollouts, 10 GRPO steps, one problem per Latent, every vote believed, no trial, no second
+        version and no taking back."""
         if name == "default":
             return cls()
         if name == "paper":
             return cls(
                 vote=VoteConfig(rollouts=8, max_rollouts=8, confidence=0.0),
                 trial=TrialConfig(required=False),
+                life=LifeConfig(min_uses=NEVER),
                 distil=DistilConfig(objective="grpo", latent_tokens=20, steps=10, rollouts=8),
-                neighbours=NeighbourConfig(min_parents=1, max_parents=1),
+                neighbours=NeighbourConfig(min_parents=1, max_parents=1, growth=NEVER),
             )
         raise ConfigError(f"There is no preset {name!r}; choose 'default' or 'paper'.")
