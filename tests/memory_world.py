@@ -7,7 +7,7 @@ from typing import Any
 
 from latent_memory_plugin import Answer, Config, LatentMemory
 from latent_memory_plugin.answers import extract
-from latent_memory_plugin.config import DistilConfig, NeighbourConfig, TrialConfig
+from latent_memory_plugin.config import DistilConfig, LifeConfig, NeighbourConfig, TrialConfig, VoteConfig
 from latent_memory_plugin.consolidate import Consolidator
 from latent_memory_plugin.encoder import make_encoder
 from latent_memory_plugin.judge import Judge
@@ -20,10 +20,13 @@ SUMS = [f"sum: {number} and {number}" for number in range(1, 25)]
 AGES = [f"age: {number}" for number in range(1, 5)]
 ANSWERS = {**{one: (str(2 * number), "0") for number, one in enumerate(SUMS, 1)}, **dict.fromkeys(AGES, ("7", "0"))}
 CONFIG = Config(
-    distil=DistilConfig(steps=30, learning_rate=0.05),
-    trial=TrialConfig(min_episodes=3, answers=16),
-    neighbours=NeighbourConfig(min_parents=2, max_parents=4),
+    vote=VoteConfig(rollouts=8, max_rollouts=64, confidence=0.95, max_share=0.95),
+    distil=DistilConfig(steps=30, learning_rate=0.05, patience=10),
+    trial=TrialConfig(min_episodes=3, max_episodes=6, answers=16, confidence=0.9, min_gain=0.0),
+    life=LifeConfig(min_uses=4, confidence=0.95),
+    neighbours=NeighbourConfig(min_parents=2, max_parents=4, growth=1.5),
 )
+"""No test depends on what the defaults are."""
 JUDGE = Judge(extract)
 
 

@@ -351,6 +351,15 @@ def test_as_in_the_paper_every_vote_of_a_single_problem_makes_a_latent_at_once(c
     assert {latent.shape for latent in latents(one)} == {(20, MODEL.hidden_size)}
 
 
+def test_as_in_the_paper_a_latent_has_no_second_version_and_is_not_taken_back() -> None:
+    one = learner(Config.preset("paper"), MODEL)
+    first = observe(one, SUMS[0], 6, 2)
+    wrong = [used(str(number), str(first.latent_id), SUMS[1], "0") for number in range(20)]
+    one.consolidator.store.record_uses(wrong)
+    assert statuses(observed(one, 8, (6, 2), start=1)) == ["skipped"] * 8
+    assert states(one) == ["live"]
+
+
 def test_as_in_the_paper_eight_rollouts_are_sampled_and_no_more() -> None:
     one = learner(Config.preset("paper"), fake(bias=0.2))
     outcomes = ask_all(one, [SUMS[0], AGES[0]])

@@ -8,7 +8,7 @@ import pytest
 from memory_world import ANSWERS, CONFIG, JUDGE, SUMS, episode, fake, rollouts
 
 from latent_memory_plugin.answers import extract
-from latent_memory_plugin.config import Config, SamplingConfig, VoteConfig
+from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError
 from latent_memory_plugin.gather import Gatherer, derived_seed
 from latent_memory_plugin.judge import Judge
@@ -48,7 +48,7 @@ def gatherer(model: Any = None, judge: Judge = JUDGE, config: Config = CONFIG) -
 
 
 def votes(**settings: Any) -> Config:
-    return CONFIG.model_copy(update={"vote": VoteConfig(**settings)})
+    return CONFIG.model_copy(update={"vote": CONFIG.vote.model_copy(update=settings)})
 
 
 def gather(one: Gatherer, episodes: Sequence[Episode]) -> list[Episode]:

@@ -275,7 +275,7 @@ def test_what_is_not_known_of_an_answer_is_what_is_usual() -> None:
 
 def test_more_confidence_asks_for_a_greater_loss() -> None:
     uses = judged([True] * 4 + [False] * 12, [0.5] * 16)
-    found = [bool(loss(uses, 0.5, LifeConfig(confidence=level))) for level in (0.5, 0.9, 0.95, 0.99)]
+    found = [bool(loss(uses, 0.5, LifeConfig(min_uses=4, confidence=level))) for level in (0.5, 0.9, 0.95, 0.99)]
     assert found == [True, True, True, False]
 
 

@@ -14,6 +14,7 @@ from latent_memory_plugin.records import Episode
 from latent_memory_plugin.testing import InMemoryStore
 
 CONFIG = Config(
+    vote=VoteConfig(confidence=0.95),
     neighbours=NeighbourConfig(min_parents=2, max_parents=4, threshold=math.cos(math.radians(40))),
     retrieve=RetrieveConfig(threshold=math.cos(math.radians(60))),
     trial=TrialConfig(max_episodes=3),

@@ -28,7 +28,7 @@ def latent(mean: float) -> Tensor:
 
 
 def court(model: FakeModel = MODEL, seed: int = 0, judge: Judge = JUDGE, **settings: Any) -> Court:
-    given: dict[str, Any] = {"answers": 32, **settings}
+    given: dict[str, Any] = {"answers": 32, "confidence": 0.9, "min_gain": 0.0, "min_episodes": 3, **settings}
     return Court(model, TrialConfig(**given), SamplingConfig(), judge.score, seed)
 
 

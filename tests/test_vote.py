@@ -16,6 +16,7 @@ from latent_memory_plugin.records import Vote
 from latent_memory_plugin.vote import vote, wanted
 
 SPELLINGS = ["0.5", "1/2", "\\frac{1}{2}", "7", "7.0", None]
+CONFIG = VoteConfig(rollouts=8, max_rollouts=64, confidence=0.95)
 ANSWERS = st.lists(st.sampled_from(SPELLINGS), min_size=1, max_size=12)
 
 
@@ -186,24 +187,25 @@ def stream(rng: random.Random, chance: float, config: VoteConfig) -> Vote:
 
 
 def test_a_clear_vote_wants_no_more() -> None:
-    config = VoteConfig(rollouts=8, max_rollouts=64, confidence=0.95)
-    assert counted(8).confidence >= config.confidence > counted(6, 2).confidence
-    assert wanted(counted(8), config) == 0
-    assert wanted(counted(6, 2), config) == 8
+    assert counted(8).confidence >= CONFIG.confidence > counted(6, 2).confidence
+    assert wanted(counted(8), CONFIG) == 0
+    assert wanted(counted(6, 2), CONFIG) == 8
 
 
 def test_a_vote_is_clear_where_its_confidence_is_just_reached() -> None:
     taken = counted(5, 2)
-    reached, above = (VoteConfig(confidence=level) for level in (taken.confidence, taken.confidence + 1e-12))
+    reached, above = (
+        CONFIG.model_copy(update={"confidence": level}) for level in (taken.confidence, taken.confidence + 1e-12)
+    )
     assert (wanted(taken, reached), wanted(taken, above)) == (0, above.rollouts)
 
 
 def test_a_confirmed_vote_wants_no_more() -> None:
-    assert wanted(counted(1, blank=7, confirmed=True), VoteConfig()) == 0
+    assert wanted(counted(1, blank=7, confirmed=True), CONFIG) == 0
 
 
 def test_a_vote_without_an_answer_wants_more_until_none_are_left() -> None:
-    config = VoteConfig(rollouts=8, max_rollouts=20)
+    config = VoteConfig(rollouts=8, max_rollouts=20, confidence=0.95)
     assert [wanted(counted(0, blank=blank), config) for blank in (8, 16, 20)] == [8, 4, 0]
 
 
@@ -224,21 +226,21 @@ def test_more_are_wanted_only_where_the_leader_could_still_become_clear(
 def test_sampling_ends_and_never_takes_more_than_allowed(
     rng: random.Random, chance: float, rollouts: int, more: int
 ) -> None:
-    config = VoteConfig(rollouts=rollouts, max_rollouts=rollouts + more)
+    config = VoteConfig(rollouts=rollouts, max_rollouts=rollouts + more, confidence=0.95)
     assert rollouts <= stream(rng, chance, config).total <= rollouts + more
 
 
 def test_a_clear_leader_costs_fewer_rollouts_than_a_close_race() -> None:
-    rng, config = random.Random(0), VoteConfig()
+    rng = random.Random(0)
     clear, open_, close = (
-        float(np.mean([stream(rng, chance, config).total for _ in range(200)])) for chance in (0.95, 0.75, 0.55)
+        float(np.mean([stream(rng, chance, CONFIG).total for _ in range(200)])) for chance in (0.95, 0.75, 0.55)
     )
     assert clear < 10 < open_ < 24 < close
 
 
 def test_the_votes_that_are_believed_name_the_likelier_answer_as_often_as_they_say() -> None:
-    rng, config = random.Random(1), VoteConfig()
+    rng = random.Random(1)
     chances = [rng.random() for _ in range(3000)]  # of all models equally likely, as the posterior assumes
-    taken = [(chance, stream(rng, chance, config)) for chance in chances]
-    believed = [(one.answer == "2") == (chance > 0.5) for chance, one in taken if one.confidence >= config.confidence]
-    assert np.mean(believed) >= config.confidence
+    taken = [(chance, stream(rng, chance, CONFIG)) for chance in chances]
+    believed = [(one.answer == "2") == (chance > 0.5) for chance, one in taken if one.confidence >= CONFIG.confidence]
+    assert np.mean(believed) >= CONFIG.confidence
