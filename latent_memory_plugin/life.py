@@ -50,7 +50,11 @@ class Life:
 
     def roll_back(self, latent_id: str, reason: str) -> Standing:
         """Takes a Latent back: its last version that passed a trial lives again and it is retired; where there is none
-        it is suspended, and its neighbourhood learns anew. The new standing of the Latent. Raises NotFoundError."""
+        it is suspended, and its neighbourhood learns anew. One that is not read is left as it is: another may live in
+        its place. The standing of the Latent afterwards. Raises NotFoundError."""
+        standing = self.store.standing(latent_id)
+        if standing.state not in USABLE:
+            return standing
         earlier = next((one for one in self._versions(latent_id) if one.trial.passed), None)
         if earlier is None:
             return self._stand(latent_id, "suspended", f"{reason} No earlier version passed a trial.")

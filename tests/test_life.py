@@ -243,6 +243,14 @@ def test_versions_are_gone_back_one_after_the_other_to_the_first() -> None:
     ]
 
 
+@pytest.mark.parametrize("gone", ["suspended", "superseded", "retired"])
+def test_rolling_back_what_is_not_read_changes_nothing(gone: LatentState) -> None:
+    one = life((FIRST, "superseded"), (SECOND, gone), (THIRD, "live"))
+    before = one.store.standing(SECOND)
+    assert one.roll_back(SECOND, "By hand.") == before == one.store.standing(SECOND)
+    assert (state(one, FIRST), state(one, THIRD)) == ("superseded", "live")
+
+
 def test_a_forgotten_earlier_version_ends_the_search() -> None:
     one = life((FIRST, "superseded"), (SECOND, "superseded"), (THIRD, "live"))
     one.store.remove(SECOND)
