@@ -65,7 +65,10 @@ ROOMS = {
     "memory": Room(f"{RECORDS} answers intake judge life consolidate shared asker learner"),
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
     "questions": Room("errors records"),
-    "bench": Room(f"{RECORDS} answers vote model memory sandbox questions", "matplotlib numpy"),
+    "bench": Room(
+        f"{RECORDS} answers vote model memory sandbox questions forms asker shared encoder judge consolidate testing",
+        "matplotlib numpy torch peft datasets",
+    ),
     "cli": Room(f"{RECORDS} store shared memory sandbox bench questions", "typer rich click"),
     "testing": Room(RECORDS, "torch numpy"),
 }

@@ -1,6 +1,6 @@
 """The pictures of the benchmarks; the only door to matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,10 @@ LINES = (
     ("majority_16", "majority of 16 without memory", "#8a8d91", 1.6),
     ("without_memory", "one sample without memory", "#c8553d", 1.6),
 )
+
+STRONG = {"ours": ("#0b6e4f", 2.6), "none": ("#c8553d", 1.8), "paper": ("#7b4fa0", 1.8), "oracle": ("#222222", 1.4)}
+"""Colour and width of the methods a reader looks for first; the others are thin."""
+PALE = ("#4f6d9b", "#c08a2d", "#3d98a8", "#b0648a", "#7d8c3a", "#9a6b4b", "#5b5f97", "#6aa06a", "#a0a3a8")
 
 
 def learning_curve(report: dict[str, Any], path: Path) -> None:
@@ -32,6 +36,27 @@ def learning_curve(report: dict[str, Any], path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def method_curves(curves: Mapping[str, Sequence[float]], path: Path, title: str) -> None:
+    """Draws one line per method along the stream, each point the mean of the last `WINDOW` problems."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, values) in enumerate(curves.items()):
+        colour, width = STRONG.get(name, (PALE[number % len(PALE)], 1.0))
+        style = ":" if name.startswith(("majority", "greedy")) else "-"
+        axes.plot(*_rolling(values), label=name, color=colour, linewidth=width, linestyle=style)
+    longest = max(map(len, curves.values()), default=1)
+    axes.set(
+        xlabel="problems seen", ylabel=f"accuracy (mean of the last {WINDOW})", ylim=(0, 1), xlim=(1, max(2, longest))
+    )
+    axes.set_title(title, loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import output
+from latent_memory_plugin.cli import output, streaming, sweeping
 from latent_memory_plugin.cli.options import MODEL_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measures what the documentation states.", no_args_is_help=True)
     bench.callback()(lambda: None)
     command(bench, "world", MODEL_ONLY, world)
+    command(bench, "online", MODEL_ONLY, streaming.online)
+    command(bench, "candidates", MODEL_ONLY, sweeping.candidates)
     app.add_typer(bench, name="bench")
 
 

@@ -1,0 +1,1 @@
+"""`bench online`: what memory is worth along a stream, against everything else that could be done there."""
