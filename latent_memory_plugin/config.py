@@ -1,8 +1,8 @@
 """One small frozen config per stage. Every default is written here and nowhere else; unknown keys are refused."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError
@@ -16,11 +16,24 @@ NEVER = 1_000_000_000
 """More episodes or uses than there will be."""
 
 
+Settings = TypeVar("Settings", bound="_Config")
+
+
 class _Config(Frozen):
     @classmethod
     def _refusal(cls, reasons: str) -> LatentMemoryError:
         known = ", ".join(cls.model_fields)
         return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
+
+
+def _ordered(config: Settings, least: str, most: str) -> Settings:
+    """Raises ConfigError where one setting exceeds the other."""
+    low, high = getattr(config, least), getattr(config, most)
+    if low > high:
+        raise ConfigError(
+            f"{type(config).__name__} has {least}={low!r} above {most}={high!r}; lower the one or raise the other."
+        )
+    return config
 
 
 class ModelConfig(_Config):
@@ -65,6 +78,10 @@ class VoteConfig(_Config):
     reward: Literal["replace", "join"] = "replace"
     """With an external reward. `replace`: what it accepts is right. `join`: what it rejects loses its vote."""
 
+    @model_validator(mode="after")
+    def _rollouts_fit(self) -> Self:
+        return _ordered(self, "rollouts", "max_rollouts")
+
 
 class DistilConfig(_Config):
     """How a candidate Latent is trained."""
@@ -108,20 +125,26 @@ class TrialConfig(_Config):
     answers: Positive = 16
     """Answers sampled with the candidate per episode."""
     confidence: Share = 0.9
-    """Confidence with which the agreement with the votes must have risen, and with which harm nearby is seen."""
+    """Confidence with which the agreement with the votes must have risen, and with which harm nearby is seen, at a
+    neighbourhood's first attempt; the n-th may err with an n-th of the chance."""
     min_gain: Share = 0.0
     """How much it must have risen at least, at that confidence."""
     probation: bool = True
     """True lets a candidate be read with care until its trial is possible; False lets its episodes wait."""
+
+    @model_validator(mode="after")
+    def _episodes_fit(self) -> Self:
+        return _ordered(self, "min_episodes", "max_episodes")
 
 
 class LifeConfig(_Config):
     """When a Latent that lives is taken back."""
 
     min_uses: Positive = 4
-    """Judged answers before its uses can tell."""
+    """Judged answers before its uses are looked at, and again whenever they have doubled."""
     confidence: Share = 0.95
-    """Confidence with which its answers must have been worse than the plain model's."""
+    """Confidence with which its answers must have been worse than the plain model's, at the first look; the n-th look
+    may err with an n-th of the chance."""
 
 
 class RetrieveConfig(_Config):
@@ -157,7 +180,11 @@ class NeighbourConfig(_Config):
     max_parents: Positive = 6
     """Episodes one Latent is learnt from at most."""
     growth: Annotated[float, Field(gt=1.0)] = 1.5
-    """A neighbourhood learns anew when it has this many times the believed episodes of its last attempt."""
+    """A neighbourhood with a live Latent learns anew when it has this many times the episodes of its last attempt."""
+
+    @model_validator(mode="after")
+    def _parents_fit(self) -> Self:
+        return _ordered(self, "min_parents", "max_parents")
 
 
 class Config(_Config):

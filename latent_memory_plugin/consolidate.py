@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -82,7 +82,8 @@ class Consolidator:
             return self._outcome(episode, STATUS_OF_SETTLED[episode.state], reason)
         began = time.monotonic()
         try:
-            Life(self.store, self.config.life).witness(episode)
+            if believes(episode.vote, self.config):
+                Life(self.store, self.config.life).witness(episode)
             outcome = self._attempt(episode)
         except (DistilError, ModelError, RewardError) as exc:
             outcome = self._outcome(episode, "failed", str(exc))
@@ -159,7 +160,8 @@ class Consolidator:
         seed = derived_seed(self.config.seed, episode.problem.hash)
         tensor = self._distil(around.parents, seed)  # (P, H)
         if missing > 0 and self.config.trial.required:
-            latent = self._registry.record(around, tensor, untried(missing), seed)
+            why = f"No trial yet: {missing} more near episodes with a vote are needed."
+            latent = self._registry.record(around, tensor, untried(why), seed)
             return self._admit(episode, around, latent, tensor, "probation")
         return self._tried(episode, around, tensor, seed, None)
 
@@ -167,7 +169,7 @@ class Consolidator:
         """The trial of a Latent on probation."""
         parents = tuple(self.store.episode(one) for one in current.parents)
         tensor = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
-        return self._tried(episode, Neighbourhood(around.known, parents, apart), tensor, current.seed, current)
+        return self._tried(episode, replace(around, parents=parents, witnesses=apart), tensor, current.seed, current)
 
     def _renew(self, episode: Episode, around: Neighbourhood, current: Latent) -> Outcome:
         """A new version from a neighbourhood that has grown; where it fails, the current one stays."""
@@ -191,9 +193,9 @@ class Consolidator:
         return self._concluded(episode, around, latent, "refused", f"Refused. {verdict.reason}")
 
     def _trial(self, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None) -> Trial:
-        if not self.config.trial.required and not around.witnesses:
-            return untried(self.config.trial.min_episodes)
-        court = Court(self.model, self.config.trial, self.config.sampling, self.judge.score, seed)
+        if not self.config.trial.required:
+            return untried("No trial is required.")
+        court = Court(self.model, self.config.trial, self.config.sampling, self.judge.score, seed, around.attempt)
         others = nearby(self.store, self._registry.centre(around.parents), around.known, self.config)
         rival = None
         if current is not None and self.store.standing(current.id).state == "live":
@@ -233,15 +235,8 @@ class Consolidator:
         latent_id: str | None = None,
         verdict: Trial | None = None,
     ) -> Outcome:
-        return Outcome(
-            question=episode.question,
-            status=status,
-            reason=reason,
-            episode_id=episode.id,
-            vote=episode.vote,
-            latent_id=latent_id,
-            trial=verdict,
-        )
+        told = Outcome(question=episode.question, status=status, reason=reason, latent_id=latent_id, trial=verdict)
+        return told.model_copy(update={"episode_id": episode.id, "vote": episode.vote})
 
 
 def _vote(episode: Episode) -> Vote:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import ConfigError, InputError
-from latent_memory_plugin.records import Problem, Rollout
+from latent_memory_plugin.records import Answer, Problem, Rollout
 
 When = Literal["now", "background", "manual"]
 
@@ -36,6 +36,15 @@ def check_verdict(correct: bool) -> None:
     """Raises InputError where feedback is neither True nor False."""
     if not isinstance(correct, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"correct={correct!r} is neither True nor False; pass one of them.")
+
+
+def answer_id(answer: Answer | str) -> str:
+    """The id of an answer, or the one a caller kept of it. Raises InputError."""
+    if isinstance(answer, Answer):
+        return answer.id
+    if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"answer={answer!r:.60} is neither an Answer nor the id of one; pass what `ask` returned.")
+    return answer
 
 
 def check_count(n: int) -> None:

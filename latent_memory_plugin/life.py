@@ -8,7 +8,7 @@ from statistics import NormalDist
 from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.records import USABLE, Episode, Latent, Standing, Use
+from latent_memory_plugin.records import USABLE, Episode, Latent, Standing, Use, of_look
 from latent_memory_plugin.seams import Store
 
 
@@ -22,10 +22,9 @@ class Life:
     """When a Latent is taken back."""
 
     def witness(self, episode: Episode) -> list[Standing]:
-        """Judges the answers given to an episode's question by its vote; the standings that changed.
-
-        What feedback has judged stays as it is.
-        """
+        """Judges the answers given to an episode's question by its vote, which must be one that is believed: the share
+        of a doubtful winner is not the plain model's chance. The standings that changed; what feedback has judged stays
+        as it is."""
         if episode.vote is None or episode.vote.answer is None:
             return []
         vote = episode.vote
@@ -38,15 +37,10 @@ class Life:
     def feedback(self, answer_id: str, correct: bool) -> list[Standing]:
         """Judges the answer of that id as its user does; the standings that changed.
 
-        Where the plain model's answer was given in place of the Latent's different one, a right answer means that the
-        Latent's was wrong, and a wrong one says nothing of it.
+        It says nothing of a Latent whose answer was not the one given.
         """
-        judged = [
-            use.model_copy(update={"correct": correct and use.returned, "source": "feedback"})
-            for use in self.store.uses(answer_id=answer_id)
-            if use.returned or correct
-        ]
-        return self._judged(judged)
+        given = [use for use in self.store.uses(answer_id=answer_id) if use.returned]
+        return self._judged([use.model_copy(update={"correct": correct, "source": "feedback"}) for use in given])
 
     def roll_back(self, latent_id: str, reason: str) -> Standing:
         """Takes a Latent back: its last version that passed a trial lives again and it is retired; where there is none
@@ -63,10 +57,11 @@ class Life:
 
     def _judged(self, uses: Sequence[Use]) -> list[Standing]:
         self.store.record_uses(uses)
-        changed = (self._reckon(latent_id) for latent_id in sorted({use.latent_id for use in uses}))
+        fresh = {use.answer_id for use in uses}
+        changed = (self._reckon(latent_id, fresh) for latent_id in sorted({use.latent_id for use in uses}))
         return [standing for standing in changed if standing is not None]
 
-    def _reckon(self, latent_id: str) -> Standing | None:
+    def _reckon(self, latent_id: str, fresh: set[str]) -> Standing | None:
         """Takes a Latent back where it lost; one that was forgotten meanwhile has no standing to lose."""
         try:
             standing, latent = self.store.standing(latent_id), self.store.latent(latent_id)
@@ -74,9 +69,12 @@ class Life:
             return None
         if standing.state not in USABLE:
             return None
-        usual = latent.trial.agreement_before
-        judged = [use for use in self.store.uses(latent_id=latent_id) if use.created >= standing.since]
-        reason = loss([use for use in judged if use.correct is not None], usual, self.config)
+        uses = [use for use in self.store.uses(latent_id=latent_id) if use.created >= standing.since]
+        judged = [use for use in uses if use.correct is not None]
+        look = looks(len(judged), self.config)
+        if look == looks(sum(use.answer_id not in fresh for use in judged), self.config):
+            return None
+        reason = loss(judged, latent.trial.agreement_before, of_look(self.config.confidence, look))
         return self.roll_back(latent_id, reason) if reason else None
 
     def _versions(self, latent_id: str) -> Iterator[Latent]:
@@ -98,17 +96,20 @@ class Life:
         return standing
 
 
-def loss(uses: Sequence[Use], usual: float, config: LifeConfig) -> str:
+def looks(judged: int, config: LifeConfig) -> int:
+    """How often the uses were looked at when so many are judged: at `min_uses`, and whenever they have doubled."""
+    return (judged // config.min_uses).bit_length()
+
+
+def loss(uses: Sequence[Use], usual: float, confidence: float) -> str:
     """How judged uses show that a Latent answers worse than the plain model; empty where they do not.
 
     A one-sided z-test: of n answers the plain model gets each right with its expected chance e (where nothing is
     known of an answer, the `usual` one), so right answers have mean sum(e) and variance sum(e (1 - e)).
     """
-    if len(uses) < config.min_uses:
-        return ""
     chances = [min(max(usual if use.expected is None else use.expected, 0.01), 0.99) for use in uses]
     right, expected = sum(bool(use.correct) for use in uses), sum(chances)
     deviation = math.sqrt(sum(chance * (1 - chance) for chance in chances))
-    if right - expected >= -NormalDist().inv_cdf(max(config.confidence, 0.5)) * deviation:
+    if right - expected >= -NormalDist().inv_cdf(min(max(confidence, 0.5), 0.999999)) * deviation:
         return ""
     return f"It lost: {right} of {len(uses)} judged answers were right, {expected:.1f} were to be expected without it."

@@ -165,8 +165,9 @@ class LatentMemory:
         changed, also where the answer read no Latent.
         """
         intake.check_verdict(correct)
-        answer_id = answer.id if isinstance(answer, Answer) else answer
-        return Life(self._opened.store, self.config.life).feedback(answer_id, correct)
+        answer_id, opened = intake.answer_id(answer), self._opened
+        with opened.learning:
+            return Life(opened.store, self.config.life).feedback(answer_id, correct)
 
     def latents(self) -> Iterator[Latent]:
         """The Latents that are read, live or on probation, oldest first; `standing` tells which."""
@@ -179,7 +180,9 @@ class LatentMemory:
 
     def roll_back(self, latent_id: str) -> Standing:
         """Takes a Latent back in favour of its last version that passed a trial. Raises `NotFoundError`."""
-        return Life(self._opened.store, self.config.life).roll_back(latent_id, "Taken back by hand.")
+        opened = self._opened
+        with opened.learning:
+            return Life(opened.store, self.config.life).roll_back(latent_id, "Taken back by hand.")
 
     def latent(self, latent_id: str) -> Latent:
         """One Latent's record. Raises `NotFoundError`."""

@@ -23,6 +23,8 @@ class Neighbourhood:
     """Those to learn from, the most trusted first; all of their votes are believed."""
     witnesses: tuple[Episode, ...]
     """Those to be examined on, the most trusted first; none of them a parent."""
+    attempt: int = 1
+    """One more than the believed episodes that ended in a failed attempt."""
 
 
 def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Config) -> Neighbourhood:
@@ -37,7 +39,9 @@ def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Confi
     limits = config.neighbours
     teachers = min(max(limits.min_parents, len(believed) // 2), limits.max_parents)
     parents = believed[:teachers]
-    return Neighbourhood(tuple(known), tuple(parents), witnesses(ranked, [one.id for one in parents], config))
+    failed = sum(one.state == "refused" for one in believed)  # for its vote, a believed one is not refused
+    apart = witnesses(ranked, [one.id for one in parents], config)
+    return Neighbourhood(tuple(known), tuple(parents), apart, 1 + failed)
 
 
 def witnesses(episodes: Sequence[Episode], parents: Sequence[str], config: Config) -> tuple[Episode, ...]:

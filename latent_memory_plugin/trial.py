@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from latent_memory_plugin.config import SamplingConfig, TrialConfig
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.records import Episode, Rollout, Trial, Vote
+from latent_memory_plugin.records import Episode, Rollout, Trial, Vote, of_look
 from latent_memory_plugin.seams import Model
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class Court:
     """(question, the vote's answer, completion) → 0 to 1: does it agree?"""
     seed: int
     """The same seed samples the same answers."""
+    attempt: int = 1
+    """Number of this attempt of the neighbourhood; the more there were, the surer a candidate must be."""
+
+    @property
+    def confidence(self) -> float:
+        """What is asked for in this attempt."""
+        return of_look(self.config.confidence, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,12 @@ def trial(court: Court, candidate: "Tensor", evidence: Evidence) -> Trial:
     trusts = [_vote(episode).trust for episode in evidence.witnesses]
     now = weighted([tally.share for tally in after], trusts)
     gain = change(before, after, evidence.witnesses)
-    least = max(-1.0, gain.mean - _deviations(court.config) * gain.error)
+    least = max(-1.0, gain.mean - _deviations(court) * gain.error)
     nearby = _nearby(court, candidate, evidence.nearby)
     complaint = _complaint(court, least, nearby, now, evidence)
     earlier = weighted([tally.share for tally in before], trusts)
     heard = f"Agreement with the votes of {len(before)} near episodes went from {earlier:.2f} to {now:.2f}"
-    bound = f"by at least {least:+.2f} at {court.config.confidence:.0%} confidence"
+    bound = f"by at least {least:+.2f} at {court.confidence:.1%} confidence"
     return Trial(
         episode_ids=tuple(episode.id for episode in evidence.witnesses),
         agreement_before=earlier,
@@ -108,9 +115,8 @@ def trial(court: Court, candidate: "Tensor", evidence: Evidence) -> Trial:
     )
 
 
-def untried(missing: int) -> Trial:
-    """The record of a trial that is not possible yet."""
-    reason = f"No trial yet: {missing} more near episodes with a vote are needed."
+def untried(reason: str) -> Trial:
+    """The record of a trial that was not held, and why."""
     return Trial(episode_ids=(), agreement_before=0.0, agreement_after=0.0, answers=0, passed=False, reason=reason)
 
 
@@ -158,7 +164,7 @@ def _complaint(court: Court, least: float, nearby: Change | None, now: float, ev
         return f", but a trial needs {config.min_episodes} episodes whose votes can be trusted, not {trusted}"
     if least <= config.min_gain:
         return f"; that must be above {config.min_gain:+.2f}"
-    if nearby is not None and nearby.mean + _deviations(config) * nearby.error < 0:
+    if nearby is not None and nearby.mean + _deviations(court) * nearby.error < 0:
         return f", but it harms {len(evidence.nearby)} episodes of other neighbourhoods: {nearby.mean:+.2f}"
     if evidence.current is not None:
         trusts = [_vote(episode).trust for episode in evidence.witnesses]
@@ -183,6 +189,6 @@ def _vote(episode: Episode) -> Vote:
     return episode.vote
 
 
-def _deviations(config: TrialConfig) -> float:
+def _deviations(court: Court) -> float:
     """Standard deviations from the mean to the one-sided bound; none at even odds."""
-    return NormalDist().inv_cdf(min(max(config.confidence, 0.5), 0.999999))
+    return NormalDist().inv_cdf(min(max(court.confidence, 0.5), 0.999999))

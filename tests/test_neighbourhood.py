@@ -187,3 +187,11 @@ def test_a_large_neighbourhood_is_looked_at_up_to_a_bound_the_nearest_first() ->
     first = next(store.episodes())
     known = [one.question for one in around(store, first).known]
     assert known == questions[:LOOKED_AT]
+
+
+def test_attempts_are_counted_by_the_believed_episodes_that_one_failed_with() -> None:
+    store, episodes = crowd(list(range(10)))
+    assert around(store, episodes[0]).attempt == 1
+    for number in (2, 3, 7):  # the last one's vote is too split: it was refused for that
+        store.update(episodes[number].model_copy(update={"state": "refused"}))
+    assert around(store, episodes[0]).attempt == 3

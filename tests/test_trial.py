@@ -1,6 +1,7 @@
 """The trial: when a candidate passes, what its bound means, and the harm it must not do."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,13 @@ def test_the_same_seed_gives_the_same_verdict_and_another_seed_other_answers() -
     assert len({tried(0.2, in_court=court(seed=seed)).agreement_after for seed in range(5)}) > 1
 
 
+def test_a_later_attempt_must_be_surer_by_the_number_of_attempts() -> None:
+    verdicts = [tried(0.3, in_court=replace(court(), attempt=number)) for number in (1, 2, 5, 20)]
+    bounds = [one.least_gain for one in verdicts if one.least_gain is not None]
+    assert bounds == sorted(bounds, reverse=True) and len(set(bounds)) == 4
+    assert replace(court(), attempt=2).confidence == pytest.approx(0.95)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_candidate_with_too_few_witnesses_does_not_pass_however_much_it_helps(count: int) -> None:
     verdict = tried(5.0, WITNESSES[:count])
@@ -92,7 +100,7 @@ def test_a_trial_needs_votes_with_an_answer() -> None:
 
 
 def test_a_trial_that_was_not_made_has_not_passed_and_says_what_is_missing() -> None:
-    verdict = untried(2)
+    verdict = untried("No trial yet: 2 more near episodes with a vote are needed.")
     assert not verdict.passed and verdict.least_gain is None and "2 more near episodes" in verdict.reason
 
 

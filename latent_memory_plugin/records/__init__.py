@@ -8,7 +8,7 @@ record: they live beside it, in the store.
 """
 
 from latent_memory_plugin.records.answer import Answer, Hit, Outcome, OutcomeStatus, Usage
-from latent_memory_plugin.records.base import Count, Share, new_id, question_hash
+from latent_memory_plugin.records.base import Count, Share, new_id, of_look, question_hash
 from latent_memory_plugin.records.episode import (
     MAX_QUESTION_CHARACTERS,
     Episode,
@@ -43,5 +43,6 @@ __all__ = [
     "Vote",
     "lead_probability",
     "new_id",
+    "of_look",
     "question_hash",
 ]

@@ -10,6 +10,12 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 
 
+def of_look(confidence: float, number: int) -> float:
+    """The confidence that the `number`-th look at the same question asks for, so that looking often does not find by
+    chance: it may err with a `number`-th of the first look's chance."""
+    return 1 - (1 - confidence) / number
+
+
 def new_id() -> str:
     """A fresh identifier: 32 hexadecimal digits."""
     return uuid.uuid4().hex
