@@ -68,7 +68,7 @@ class VoteConfig(_Config):
     """How many rollouts a vote takes, and when it is believed."""
 
     rollouts: Positive = 8
-    """Completions sampled per problem at first, and again as long as the vote is open."""
+    """Completions sampled per problem at first; their number is doubled as long as the vote is open."""
     max_rollouts: Positive = 96
     """Completions sampled per problem at most."""
     confidence: Share = 0.98

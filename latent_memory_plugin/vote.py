@@ -43,7 +43,8 @@ def wanted(taken: Vote, config: VoteConfig) -> int:
     """How many more rollouts the vote needs: none where its winner is clear, or can no longer become so.
 
     A sequential test: the winner is clear where its `confidence` reaches the config's. Where even a winner that took
-    every rollout still allowed would not reach it, sampling on would change nothing.
+    every rollout still allowed would not reach it, sampling on would change nothing. Each time their number doubles: a
+    whole batch takes little longer than a part of it.
     """
     left = config.max_rollouts - taken.total
     if left <= 0 or taken.confidence >= config.confidence:
@@ -51,7 +52,7 @@ def wanted(taken: Vote, config: VoteConfig) -> int:
     named = [count for answer, count in taken.counts if answer is not None] + [0, 0]
     if lead_probability(named[0] + left, named[1]) < config.confidence:
         return 0
-    return min(config.rollouts, left)
+    return min(max(config.rollouts, taken.total), left)
 
 
 def _merge(spellings: Counter[str | None], equal: EqualAnswers) -> list[tuple[str | None, int]]:

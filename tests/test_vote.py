@@ -218,7 +218,7 @@ def test_more_are_wanted_only_where_the_leader_could_still_become_clear(
     left = config.max_rollouts - taken.total
     ahead, behind = max(first, second), min(first, second)
     hopeful = left > 0 and counted(ahead + left, behind).confidence >= confidence
-    expected = min(rollouts, left) if hopeful and taken.confidence < confidence else 0
+    expected = min(max(rollouts, taken.total), left) if hopeful and taken.confidence < confidence else 0
     assert wanted(taken, config) == expected
 
 
