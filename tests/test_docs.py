@@ -61,7 +61,19 @@ def test_the_reference_of_the_command_line_is_up_to_date() -> None:
 
 def test_the_reference_names_every_command() -> None:
     named = {" ".join(words) for words in cli_reference.all_words()}
-    assert named == {"", "demo", "ask", "learn", "list", "show", "forget", "bench", "bench world"}
+    assert named == {
+        "",
+        "demo",
+        "ask",
+        "learn",
+        "list",
+        "show",
+        "forget",
+        "bench",
+        "bench world",
+        "bench online",
+        "bench candidates",
+    }
 
 
 def test_the_model_card_states_the_size_the_weights_have() -> None:
