@@ -26,7 +26,7 @@ def life(*versions: tuple[str, LatentState], passed: bool = True, **settings: An
     """A store with these versions of one Latent, each the next one's predecessor."""
     store, previous = InMemoryStore(), None
     for number, (one, state) in enumerate(versions):
-        trial = TRIAL if passed else untried(1)
+        trial = TRIAL if passed else untried("No trial yet.")
         store.put(latent(id=one, previous=previous, trial=trial, created=float(number)), tensor(), key())
         store.stand(Standing(latent_id=one, state=state, known=7, since=BORN))
         previous = one

@@ -240,10 +240,10 @@ def test_an_index_that_is_built_anew_holds_the_usable_latents_alone(root: Path) 
 def test_a_crash_between_the_standing_and_the_file_leaves_a_standing_that_the_file_may_still_join(root: Path) -> None:
     one = latent()
     with opened(root) as store:
-        store.stand(Standing(latent_id=one.id, state="candidate"))
+        store.stand(Standing(latent_id=one.id, state="suspended"))
     with opened(root) as store:
         assert list(store.latents()) == found(store) == []
-        assert store.standing(one.id).state == "candidate"
+        assert store.standing(one.id).state == "suspended"
         store.put(one, tensor(), key())
         assert found(store) == []
 
