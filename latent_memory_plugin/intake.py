@@ -81,3 +81,15 @@ def rollouts_of(
     if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
     return (*given, Rollout(text=answer, answer=extract(answer) or answer.strip() or None, finished=False))
+
+
+def episodes_of(
+    questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]], extract: Callable[[str], str | None]
+) -> tuple[list[Problem], list[tuple[Rollout, ...]]]:
+    """Several episodes that an agent hands over at once. Raises InputError."""
+    if isinstance(questions, str) or len(questions) != len(rollouts):
+        raise InputError(
+            f"{questions!r:.60} and {len(rollouts)} lists of rollouts do not belong together; pass a list of questions "
+            "and, for each, a list of completions."
+        )
+    return problems_of(questions), [rollouts_of(None, some, extract) for some in rollouts]

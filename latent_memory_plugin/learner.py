@@ -56,15 +56,19 @@ class Learner:
             outcomes += self._learn_some(problems[start : start + EPISODES_AT_ONCE], progress)
         return outcomes
 
-    def observe(self, problem: Problem, rollouts: tuple[Rollout, ...], when: str) -> Outcome:
-        """Journals an episode and learns from it now, in the background or at the next `consolidate`."""
-        self.check([problem])
-        episode = self.commit(problem, rollouts, self.keys([problem])[0])
+    def observe(self, problems: Sequence[Problem], rollouts: Sequence[tuple[Rollout, ...]], when: str) -> list[Outcome]:
+        """Journals episodes and learns from them now, in the background or at the next `consolidate`."""
+        self.check(problems)
+        rows = zip(problems, rollouts, self.keys(problems), strict=True)
+        episodes = [self.commit(problem, seen, key) for problem, seen, key in rows]
         if when == "now":
-            return self.consolidate([episode], None)[0]
-        if when == "background":
+            return self.consolidate(episodes, None)
+        for episode in episodes if when == "background" else ():
             self.consolidate_later(episode)
-        return Outcome(question=episode.question, status="waiting", reason=WAITING[when], episode_id=episode.id)
+        return [
+            Outcome(question=one.question, status="waiting", reason=WAITING[when], episode_id=one.id)
+            for one in episodes
+        ]
 
     def commit(self, problem: Problem, rollouts: tuple[Rollout, ...], key: np.ndarray) -> Episode:
         """A new pending episode, durable in the journal."""

@@ -140,14 +140,22 @@ class LatentMemory:
         Args:
             question: what the agent was asked.
             answer: its final answer; it joins the vote.
-            rollouts: completions of the model on the question; with fewer than two, the model samples its own.
+            rollouts: completions of the model on the question; where they leave the vote open, the model samples more.
             when: `now`, in the `background`, or `manual`: at the next `consolidate()`.
 
         Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
         intake.check_when(when)
         problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts, self.extract)
-        return self._learner.observe(problem, seen, when)
+        return self._learner.observe([problem], [seen], when)[0]
+
+    def observe_all(
+        self, questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]], when: intake.When = "now"
+    ) -> list[Outcome]:
+        """As `observe`, of several episodes at once, whose votes are sampled together. Raises as it does."""
+        intake.check_when(when)
+        problems, seen = intake.episodes_of(questions, rollouts, self.extract)
+        return self._learner.observe(problems, seen, when)
 
     def consolidate(self, progress: "Progress | None" = None) -> list[Outcome]:
         """Learns from every pending episode, oldest first, once the background worker has done its own."""

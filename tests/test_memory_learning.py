@@ -123,6 +123,26 @@ def test_observed_rollouts_that_leave_the_vote_open_are_joined_by_the_models_own
         assert [one.text for one in next(memory.episodes()).rollouts[:3]] == ["#### 2", "#### 2", "#### 5"]
 
 
+def test_episodes_observed_together_are_learnt_from_in_their_order_and_sampled_together(tmp_path: Path) -> None:
+    given = [rollouts(question, 12, 4) for question in ENOUGH]
+    with fake_memory(tmp_path) as memory:
+        outcomes = memory.observe_all(ENOUGH, given)
+        assert [outcome.question for outcome in outcomes] == ENOUGH
+        assert any(outcome.status == "live" for outcome in outcomes)
+        [later] = memory.observe_all(AGES[:1], [()], when="manual")
+        assert later.status == "waiting" and pending(memory)[-1] == AGES[0]
+
+
+@pytest.mark.parametrize(("questions", "given"), [("one text", [()]), (["a", "b"], [()]), (["a", ""], [(), ()])])
+def test_episodes_that_do_not_belong_together_are_refused_and_none_is_journaled(
+    tmp_path: Path, questions: Any, given: Any
+) -> None:
+    with fake_memory(tmp_path) as memory:
+        with pytest.raises(InputError):
+            memory.observe_all(questions, given)
+        assert not list(memory.episodes())
+
+
 def test_observing_for_later_learns_nothing_until_consolidate(tmp_path: Path) -> None:
     with fake_memory(tmp_path) as memory:
         outcomes = [memory.observe(question, when="manual") for question in ENOUGH]

@@ -100,11 +100,11 @@ def _stream(
         plain = memory.ask(texts, n=VOTERS, seed=seed)
         memory.on()
         recalled = memory.ask(texts, n=SAMPLES_WITH_MEMORY, seed=seed + 1)
-        for one, before, after in zip(some, plain, recalled, strict=True):
-            outcomes.append(memory.observe(one.question, rollouts=before.rollouts))
-            scores.append(_score(one, before, after))
+        scores += [_score(one, before, after) for one, before, after in zip(some, plain, recalled, strict=True)]
+        for outcome in memory.observe_all(texts, [answer.rollouts for answer in plain]):
+            outcomes.append(outcome)
             if progress is not None:
-                progress(len(scores), len(asked), outcomes[-1].status)
+                progress(len(outcomes), len(asked), outcome.status)
     return scores, outcomes
 
 

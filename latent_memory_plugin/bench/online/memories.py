@@ -10,6 +10,7 @@ from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.config import Config, NeighbourConfig, TrialConfig
+from latent_memory_plugin.errors import ContextLengthError
 from latent_memory_plugin.records import Answer, Candidate, Outcome, Problem, Rollout, Use
 from latent_memory_plugin.shared import close_shared, open_shared
 
@@ -90,11 +91,17 @@ class Remembering(Method):
         """Hands over the first rollouts; the memory samples more where its vote is open."""
         rollouts = self.common.pool[question][: self.config.vote.rollouts]
         sampled, scored = self.model.sampled_tokens, self.model.scored_tokens
-        self.outcomes.append(self.memory.observe(question, rollouts=rollouts))
+        self.outcomes.append(self._observe(question, rollouts))
         self.cost.given_tokens += sum(len(rollout.token_ids) for rollout in rollouts)
         self.cost.sampled_tokens += self.model.sampled_tokens - sampled
         self.cost.scored_tokens += self.model.scored_tokens - scored
         return self.outcomes[-1].status
+
+    def _observe(self, question: str, rollouts: Sequence[Rollout]) -> Outcome:
+        try:
+            return self.memory.observe(question, rollouts=rollouts)
+        except ContextLengthError as exc:  # a long problem of a data set must not end the stream
+            return Outcome(question=question, status="failed", reason=str(exc))
 
     def collect(self) -> list[list[Given]]:
         """The answers."""
