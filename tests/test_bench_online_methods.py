@@ -12,7 +12,7 @@ from tiny_models import tiny_model, tiny_tokenizer
 
 from latent_memory_plugin.answers import agree, extract
 from latent_memory_plugin.bench.online import after, context, lora, offline
-from latent_memory_plugin.bench.online.common import BELIEVED, Common, Settings
+from latent_memory_plugin.bench.online.common import Common, Settings
 from latent_memory_plugin.bench.online.effect import HARM, Effects, Subject
 from latent_memory_plugin.bench.online.memories import remembering
 from latent_memory_plugin.bench.online.stream import Asked, embedded
@@ -22,6 +22,8 @@ from latent_memory_plugin.model import LanguageModel, load
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = ["What is its speed?", "How many posts are there? First add the numbers.", "Maria has 12 apples."]
+SURE = 0.9
+"""Confidence that a vote of the fake model reaches often and not always."""
 COMPLETIONS = [(7, 8, 9, 2), (40, 41, 2), (33, 34, 35, 36, 2)]
 
 
@@ -125,12 +127,15 @@ def test_lora_per_problem_keeps_one_adapter_for_near_questions_and_answers_each_
 # -- two passes ----------------------------------------------------------------------------------------------------
 
 
-def test_an_offline_soft_prompt_and_an_offline_lora_learn_from_believed_votes_alone(tmp_path: Path) -> None:
+def test_an_offline_soft_prompt_and_an_offline_lora_learn_from_believed_votes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "BELIEVED", SURE)
     stream = small_stream()
     shared = common(tmp_path, knowing(stream, bias=0.4), stream)
     method = offline.OfflineSoftPrompt(shared)
     learnt = offline.whole_stream(method)
-    sure = {question for question in shared.questions if shared.vote(question).confidence >= BELIEVED}
+    sure = {question for question in shared.questions if shared.vote(question).confidence >= SURE}
     assert sure and {example.question for example in learnt} <= sure < set(shared.questions)
     assert method.cost.given_tokens == 16 * 16
 
@@ -152,7 +157,7 @@ def test_an_offline_soft_prompt_is_read_with_every_question_and_helps(tmp_path: 
 def test_the_demonstration_is_the_nearest_earlier_problem_with_a_trace_that_won_its_vote(tmp_path: Path) -> None:
     stream = small_stream()
     shared = common(tmp_path, knowing(stream), stream)
-    method = context.RawTraces(shared)
+    method = context.RawTraces(shared, confidence=SURE)
     assert method.read("sum: number 2") is None
     became = {question: method.learn(question) for question in ("sum: number 0", "age: number 1")}
     assert set(became.values()) == {"kept"}
@@ -169,9 +174,9 @@ def test_the_demonstration_is_the_nearest_earlier_problem_with_a_trace_that_won_
 def test_a_vote_that_is_not_believed_gives_no_demonstration(tmp_path: Path) -> None:
     stream = small_stream()
     shared = common(tmp_path, knowing(stream, bias=0.0), stream)
-    method = context.RawTraces(shared)
+    method = context.RawTraces(shared, confidence=SURE)
     for question in shared.questions:
-        believed = shared.vote(question).confidence >= BELIEVED
+        believed = shared.vote(question).confidence >= SURE
         assert (method.learn(question) == "kept") == believed
     assert 0 < len(method.known) < 16
 
@@ -179,7 +184,7 @@ def test_a_vote_that_is_not_believed_gives_no_demonstration(tmp_path: Path) -> N
 def test_a_demonstration_that_does_not_fit_the_context_is_left_out(tmp_path: Path) -> None:
     stream = small_stream()
     shared = common(tmp_path, knowing(stream, context_tokens=10), stream)
-    method = context.RawTraces(shared)
+    method = context.RawTraces(shared, confidence=SURE)
     method.learn("sum: number 0")
     method.ask(["sum: number 2"])
     assert [one.source for one in method.collect()[0]] == [None] * 4
@@ -294,7 +299,7 @@ def test_what_is_forgotten_is_seen_where_the_first_problems_are_asked_again(tmp_
             self.waiting = []
             return [[replace(one, answer="0" if late else right[question])] for question, one in rows]
 
-    method = Fading(shared)
+    method = Fading(shared, confidence=SURE)
     method.ask(shared.questions)
     walked = after.Walked(method.collect(), [], 0.0)
     method.learn("sum: number 0")
