@@ -32,10 +32,10 @@ needs_weights = pytest.mark.skipif(not (WEIGHTS / "model.safetensors").exists(),
 
 @dataclass(frozen=True)
 class Roomy(FakeModel):
-    """A fake with a context that raises `raised[k]` when it is used for the k-th time."""
+    """A fake with a context that raises `raised[k]` when it is used for the k-th time, or first for what `k` names."""
 
     context_tokens: int = 10_000
-    raised: dict[int, BaseException] = field(default_factory=dict[int, BaseException])
+    raised: dict[int | str, BaseException] = field(default_factory=dict[int | str, BaseException])
     uses: list[str] = field(default_factory=list[str])
 
     def sample(self, *given: Any, **named: Any) -> list[list[Rollout]]:
@@ -48,8 +48,9 @@ class Roomy(FakeModel):
 
     def _use(self, name: str) -> None:
         self.uses.append(name)
-        if len(self.uses) in self.raised:
-            raise self.raised[len(self.uses)]
+        for moment in (name, len(self.uses)):
+            if moment in self.raised:
+                raise self.raised[moment]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class OnFake(Shared):
         return LatentMemory(root=self.root, model=self.fake)  # pyright: ignore[reportArgumentType]
 
 
-def fake(raised: dict[int, BaseException] | None = None) -> Roomy:
+def fake(raised: dict[int | str, BaseException] | None = None) -> Roomy:
     return Roomy({question: ("2", "3") for question in (*NEAR, *ALONE)}, bias=0.6, raised=raised or {})
 
 
@@ -98,7 +99,7 @@ def test_learning_reports_each_question_once_with_its_status_and_reason(
     assert not written["interrupted"]
     shown = capsys.readouterr()
     assert all(status in shown.out for status in ("live", "waiting", "refused", "skipped", "failed"))
-    assert "more near episodes are needed" in " ".join(shown.out.split())
+    assert "more near episodes with a clear vote are needed" in " ".join(shown.out.split())
     assert shown.err == ""
 
 
@@ -133,12 +134,13 @@ def test_without_resume_a_second_run_skips_what_a_latent_covers(tmp_path: Path) 
 def test_an_error_halfway_goes_on_after_saying_what_was_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shared = OnFake(root=tmp_path / "root", fake=fake({2: StoreWriteError("The disk is full.")}))
+    shared = OnFake(root=tmp_path / "root", fake=fake({"log_probabilities": StoreWriteError("The disk is full.")}))
     with pytest.raises(StoreWriteError, match="full"):
         learn(shared, jsonl(tmp_path, [*ALONE, *NEAR]))
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.startswith("Kept: the outcomes of 3 questions (3 waiting); 15 episodes")
-    assert set(states(tmp_path / "root").values()) == {"pending"}
+    kept = list(states(tmp_path / "root").values())
+    assert shown.out == "" and shown.err.startswith("Kept: the outcomes of ")
+    assert f"; {kept.count('pending')} episodes are pending" in shown.err and kept.count("pending") >= 10
 
 
 def interruptible(*arguments: str | Path, stderr: int) -> subprocess.Popen[bytes]:
@@ -188,7 +190,7 @@ def test_ctrl_c_during_learning_ends_with_130_says_what_was_kept_and_leaves_the_
     assert set(kept) <= set(questions) and list(kept.values()).count("pending") == report["pending"]
     assert not list(root.rglob("*.tmp"))
     listed = json.loads(call("list", "--root", root, "--json", "-").stdout)["latents"]
-    assert len(listed) == report["summary"]["live"]
+    assert len(listed) == report["summary"]["live"] + report["summary"]["probation"]
     assert call("ask", questions[0], "--root", root).exit_code == 0
 
 
@@ -197,5 +199,6 @@ def test_a_file_is_learnt_from_with_the_embedded_model(tmp_path: Path) -> None:
     questions = [stream([family], 1, 0)[0].question for family in families("tuning")[:3]]
     result = call("learn", jsonl(tmp_path, questions), "--root", tmp_path / "root", "--json", "-")
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["summary"]["waiting"] == 3
+    summary = json.loads(result.stdout)["summary"]
+    assert summary["waiting"] + summary["refused"] == 3  # as many as have clear votes wait for company
     assert set(states(tmp_path / "root")) == set(questions)
