@@ -19,7 +19,7 @@ from latent_memory_plugin.sandbox.world import FAMILIES, stream
 from latent_memory_plugin.shared import ROOT_VARIABLE
 from latent_memory_plugin.vote import vote
 
-[FAMILY] = [family for family in FAMILIES if family.name == "net filling"]
+[FAMILY] = [family for family in FAMILIES if family.name == "fence posts"]
 QUESTIONS = [problem.question for problem in stream([FAMILY], 12, seed=0)]
 FIRST, SECOND, THIRD = QUESTIONS[:3]
 
