@@ -66,7 +66,8 @@ ROOMS = {
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
     "questions": Room("errors records"),
     "bench": Room(
-        f"{RECORDS} answers vote model memory sandbox questions forms asker shared encoder judge consolidate testing",
+        f"{RECORDS} answers vote model memory sandbox questions forms distil asker shared encoder judge consolidate "
+        "testing",
         "matplotlib numpy torch peft datasets",
     ),
     "cli": Room(f"{RECORDS} store shared memory sandbox bench questions", "typer rich click"),

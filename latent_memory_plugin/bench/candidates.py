@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.bench.online.effect import HARM, HELP
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.consolidate import Consolidator
 from latent_memory_plugin.encoder import make_encoder
@@ -27,7 +28,6 @@ SAMPLES = 4
 SUCCESS = 0.1
 """A candidate succeeds where it lifts its family by this much, or to `EXCELLENT`."""
 EXCELLENT = 0.9
-HARM = -0.02
 SAMPLE_SEED = 3
 
 Progress = Callable[[int, int, str], None]
@@ -84,7 +84,7 @@ def measure(
 def summarise(tried: Sequence[Tried]) -> dict[str, Any]:
     """Shares over the candidates; None where there is nothing to take a share of."""
     sound = [one for one in tried if one.right_parents == one.parents]
-    helpful = [one for one in tried if one.effect > -HARM]
+    helpful = [one for one in tried if one.effect > HELP]
     return {
         "tried": len(tried),
         "effect": _mean([one.effect for one in tried]),

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,9 @@ from latent_memory_plugin.model.engine import Engine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ReadFiles = Callable[[Path | str, ModelConfig, bool], tuple["PreTrainedModel", "PreTrainedTokenizerBase"]]
+"""(folder or hub id, config, local files only) → a model and its tokenizer."""
 
 EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "sandbox" / "weights"
@@ -46,16 +49,25 @@ def read(
     A hub id whose files are in the local cache is read from there without asking the network.
     """
     name = EMBEDDED_NAME if config.name is None else config.name
-    source = source_of(config, embedded)
-    device = chosen_device(config.device)
-    with quiet():
-        model, tokenizer = _read_hub_id(source, config) if isinstance(source, str) else _read(source, config, True)
+    return *loaded(config, _read, embedded), name
+
+
+def loaded(
+    config: ModelConfig, read_files: ReadFiles, embedded: Path = EMBEDDED_FOLDER
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """What `read_files` reads, in evaluation mode with frozen weights on its device, and its tokenizer."""
+    source, device = _source(config, embedded), _device(config.device)
+    with _quiet():
+        if isinstance(source, str):
+            model, tokenizer = _read_hub_id(source, config, read_files)
+        else:
+            model, tokenizer = read_files(source, config, True)
     if not getattr(model, "is_quantized", False):
         model.to(device)  # type: ignore[arg-type]
-    return model.requires_grad_(False).eval(), tokenizer, name
+    return model.requires_grad_(False).eval(), tokenizer
 
 
-def source_of(config: ModelConfig, embedded: Path) -> Path | str:
+def _source(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder, or the hub id as text."""
     if config.name is None:
         if not (embedded / "config.json").is_file():
@@ -75,7 +87,7 @@ def source_of(config: ModelConfig, embedded: Path) -> Path | str:
     return config.name
 
 
-def chosen_device(name: str) -> torch.device:
+def _device(name: str) -> torch.device:
     """The device of that name, or the best there is for `auto`. Raises ModelLoadError where it cannot be used."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -89,17 +101,19 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
-def _read_hub_id(name: str, config: ModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def _read_hub_id(
+    name: str, config: ModelConfig, read_files: ReadFiles
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     try:
-        return _read(name, config, True)
+        return read_files(name, config, True)
     except ModelLoadError as exc:
         if not isinstance(exc.__cause__, OSError):
             raise
-    ask_hub(name, config.revision)
-    return _read(name, config, False)
+    _ask_hub(name, config.revision)
+    return read_files(name, config, False)
 
 
-def ask_hub(name: str, revision: str | None) -> None:
+def _ask_hub(name: str, revision: str | None) -> None:
     """Raises at once where a hub id cannot be had; transformers would retry for half a minute."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
@@ -138,7 +152,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
+def _quiet() -> Generator[None]:
     """No bar and no chatter while weights are read; bars of a download stay."""
     from transformers.utils import logging
 

@@ -10,14 +10,7 @@ from typing_extensions import Self
 
 from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.errors import ContextLengthError, ModelError, ModelLoadError
-from latent_memory_plugin.model.load import (
-    EMBEDDED_FOLDER,
-    ask_hub,
-    chosen_device,
-    first_line,
-    quiet,
-    source_of,
-)
+from latent_memory_plugin.model.load import first_line, loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +49,7 @@ class RewardModel:
         config = model if isinstance(model, ModelConfig) else ModelConfig(name=str(model))
         if config.name is None:
             raise ModelLoadError(f"{config!r} names no model; there is no embedded reward model, so name one.")
-        return cls(*_read(config), config.name)
+        return cls(*loaded(config, _read_files), config.name)
 
     def __call__(self, question: str, completion: str) -> float:
         """The reward of a completion, any finite number, the larger the better.
@@ -89,29 +82,6 @@ class RewardModel:
             inputs = tokenizer(question, completion, **given)
         taken = inspect.signature(self._model.forward).parameters
         return {name: value.to(self._model.device) for name, value in inputs.items() if name in taken}
-
-
-def _read(config: ModelConfig) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The model in evaluation mode with frozen weights on its device, and its tokenizer."""
-    source, device = source_of(config, EMBEDDED_FOLDER), chosen_device(config.device)
-    with quiet():
-        if isinstance(source, Path):
-            model, tokenizer = _read_files(source, config, True)
-        else:
-            model, tokenizer = _read_hub_id(source, config)
-    if not getattr(model, "is_quantized", False):
-        model.to(device)  # type: ignore[arg-type]
-    return model.requires_grad_(False).eval(), tokenizer
-
-
-def _read_hub_id(name: str, config: ModelConfig) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    try:
-        return _read_files(name, config, True)
-    except ModelLoadError as exc:
-        if not isinstance(exc.__cause__, OSError):
-            raise
-    ask_hub(name, config.revision)
-    return _read_files(name, config, False)
 
 
 def _read_files(

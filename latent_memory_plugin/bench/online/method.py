@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.bench.online.common import PROBLEMS_AT_ONCE, Common
@@ -50,6 +50,9 @@ class Cost:
 class Method(ABC):
     """One way of answering a stream."""
 
+    learns: ClassVar[bool] = True
+    """False where nothing is learnt on the way, so that all problems can be answered together."""
+
     common: Common
     """Model, rollouts, keys and seeds."""
     cost: Cost = field(default_factory=Cost)
@@ -58,7 +61,7 @@ class Method(ABC):
     @property
     def problems_at_once(self) -> int:
         """Problems that are answered before any of them is learnt from."""
-        return PROBLEMS_AT_ONCE
+        return PROBLEMS_AT_ONCE if self.learns else len(self.common.pool)
 
     def study(self) -> None:
         """Before the stream: what methods do that see all of it first."""

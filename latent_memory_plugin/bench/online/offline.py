@@ -31,13 +31,10 @@ WHOLE = "stream"
 class OfflineSoftPrompt(Reader[str]):
     """One Latent, trained on everything that agrees with the believed votes of the stream."""
 
+    learns = False
+
     latent: "Tensor | None" = None
     """(P, H) after `study`; None where no vote is believed."""
-
-    @property
-    def problems_at_once(self) -> int:
-        """All: nothing is learnt on the way."""
-        return len(self.common.pool)
 
     def study(self) -> None:
         """Trains the Latent."""
@@ -65,13 +62,10 @@ class OfflineSoftPrompt(Reader[str]):
 class OfflineLora(Reader[str]):
     """One LoRA adapter, trained on the same."""
 
+    learns = False
+
     model: Model | None = None
     """The model with its adapter after `study`; None where no vote is believed."""
-
-    @property
-    def problems_at_once(self) -> int:
-        """All: nothing is learnt on the way."""
-        return len(self.common.pool)
 
     def study(self) -> None:
         """Trains the adapter."""

@@ -10,10 +10,7 @@ from latent_memory_plugin.bench.online.method import Given, Method, Reader, give
 class OneSample(Reader[str]):
     """The plain model."""
 
-    @property
-    def problems_at_once(self) -> int:
-        """All: nothing is learnt."""
-        return len(self.common.pool)
+    learns = False
 
     def read(self, question: str) -> None:
         """Nothing."""
@@ -42,13 +39,10 @@ class Greedy(OneSample):
 class Majority(Method):
     """Self-consistency: the answer most of the plain rollouts give."""
 
+    learns = False
+
     asked: tuple[str, ...] = ()
     """Questions asked since the last `collect`."""
-
-    @property
-    def problems_at_once(self) -> int:
-        """All: nothing is learnt."""
-        return len(self.common.pool)
 
     def ask(self, questions: Sequence[str]) -> None:
         """Remembers the questions; their rollouts are there."""

@@ -7,23 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latent_memory_plugin.bench.online.common import Common
+from latent_memory_plugin.distil.batches import token_mean
+from latent_memory_plugin.distil.imitate import Example
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Example:
-    """One distinct completion to imitate."""
-
-    question: str
-    """What was asked."""
-    completion: tuple[int, ...]
-    """Token ids with the end token."""
-    weight: float
-    """How much it counts beside the others, above 0."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +75,6 @@ def batches(learnt: Sequence[Example], schedule: Schedule, seed: int) -> Iterato
 
 def weighted(values: "Tensor", mask: "Tensor", batch: Sequence[Example]) -> "Tensor":
     """Minus the mean log-probability per token, from values (B, T) and their mask (B, T), rows by their weights."""
-    rows = values.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1)  # (B,)
+    rows = token_mean(values, mask)  # (B,)
     weights = rows.new_tensor([example.weight for example in batch])  # (B,)
     return -(weights * rows).sum() / weights.sum()
