@@ -24,7 +24,7 @@ class Neighbourhood:
     witnesses: tuple[Episode, ...]
     """Those to be examined on, the most trusted first; none of them a parent."""
     attempt: int = 1
-    """One more than the believed episodes that ended in a failed attempt."""
+    """One more than the failed attempts that the believed episodes took part in."""
 
 
 def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Config) -> Neighbourhood:
@@ -39,7 +39,8 @@ def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Confi
     limits = config.neighbours
     teachers = min(max(limits.min_parents, len(believed) // 2), limits.max_parents)
     parents = believed[:teachers]
-    failed = sum(one.state == "refused" for one in believed)  # for its vote, a believed one is not refused
+    # A believed episode is refused by a failed attempt alone, and all who took part in one carry its reason.
+    failed = len({one.reason for one in believed if one.state == "refused"})
     apart = witnesses(ranked, [one.id for one in parents], config)
     return Neighbourhood(tuple(known), tuple(parents), apart, 1 + failed)
 

@@ -189,9 +189,10 @@ def test_a_large_neighbourhood_is_looked_at_up_to_a_bound_the_nearest_first() ->
     assert known == questions[:LOOKED_AT]
 
 
-def test_attempts_are_counted_by_the_believed_episodes_that_one_failed_with() -> None:
+def test_an_attempt_counts_once_however_many_believed_episodes_took_part_in_it() -> None:
     store, episodes = crowd(list(range(10)))
     assert around(store, episodes[0]).attempt == 1
-    for number in (2, 3, 7):  # the last one's vote is too split: it was refused for that
-        store.update(episodes[number].model_copy(update={"state": "refused"}))
+    failed = {2: "at 90.0%", 3: "at 90.0%", 4: "at 95.0%", 7: "too split"}  # the last one was refused for its vote
+    for number, reason in failed.items():
+        store.update(episodes[number].model_copy(update={"state": "refused", "reason": reason}))
     assert around(store, episodes[0]).attempt == 3
