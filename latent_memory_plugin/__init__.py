@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latent_memory_plugin.chat import ChatModel
     from latent_memory_plugin.config import (
         Config,
         DistilConfig,
@@ -36,16 +37,21 @@ if TYPE_CHECKING:
         WrongModelError,
     )
     from latent_memory_plugin.memory import LatentMemory
+    from latent_memory_plugin.occasion import Occasion
     from latent_memory_plugin.records import (
         Answer,
         Candidate,
+        Choice,
         Episode,
         Hit,
         Latent,
         Outcome,
         Problem,
+        Reference,
+        Reply,
         Rollout,
         Standing,
+        ToolCall,
         Trial,
         Usage,
         Use,
@@ -54,9 +60,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+HOMES = {"LatentMemory": "memory", "ChatModel": "chat", "Occasion": "occasion"}
+
 __all__ = [
     "Answer",
     "Candidate",
+    "ChatModel",
+    "Choice",
     "Config",
     "ConfigError",
     "ContextLengthError",
@@ -75,8 +85,11 @@ __all__ = [
     "ModelLoadError",
     "NeighbourConfig",
     "NotFoundError",
+    "Occasion",
     "Outcome",
     "Problem",
+    "Reference",
+    "Reply",
     "RetrieveConfig",
     "RewardError",
     "Rollout",
@@ -86,6 +99,7 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "StoreWriteError",
+    "ToolCall",
     "Trial",
     "TrialConfig",
     "Usage",
@@ -99,8 +113,8 @@ __all__ = [
 
 def _home(name: str) -> str:
     """The module that defines a public name."""
-    if name == "LatentMemory":
-        return "memory"
+    if name in HOMES:
+        return HOMES[name]
     for ending, module in (("Error", "errors"), ("Config", "config")):
         if name.endswith(ending):
             return module

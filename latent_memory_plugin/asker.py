@@ -15,7 +15,7 @@ from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.errors import NotFoundError
 from latent_memory_plugin.records import USABLE, Answer, Hit, Problem, Rollout, Usage, Use
 from latent_memory_plugin.retrieve import retrieve
-from latent_memory_plugin.seams import Model, Store
+from latent_memory_plugin.seams import Conversation, Model, Store
 from latent_memory_plugin.verify import Dispute, Preference, Score, Verifier, make_verifier
 from latent_memory_plugin.vote import vote
 
@@ -38,6 +38,8 @@ class Route(NamedTuple):
     """(P, H) its tensor; None where none is read."""
     compared: bool
     """True where it is answered with the Latent and without it."""
+    conversation: Conversation
+    """What the model reads: the question alone, or the chat it stands in."""
 
     @property
     def readings(self) -> "list[Tensor | None]":
@@ -92,28 +94,33 @@ class Asker:
         What is sampled without a Latent is what the plain model gives for that seed. Each answer sampled with a Latent
         is recorded as a use of it, also where the plain model's was returned: the record is of the Latent's answers.
         """
-        verifier = make_verifier(self.model, self.config.route, self.extract, sampling, seed, self.verifier)
-        routes = self._routes(problems)
-        sides = self._sides(routes, n, sampling, seed)
-        choices = choose(routes, sides, verifier)
-        rows = list(zip(routes, sides, choices, strict=True))
-        answers = [self._answer(route, answered, choice, seed) for route, answered, choice in rows]
-        uses = [use for answer, row in zip(answers, rows, strict=True) for use in _uses(answer, *row)]
-        if uses:
+        hits = self.find(problems)
+        routes = [self.route(one, hit, one.question) for one, hit in zip(problems, hits, strict=True)]
+        taken = self.conclude(routes, self.sides(routes, n, sampling, seed), sampling, seed)
+        if uses := [use for _, used in taken for use in used]:
             self.store.record_uses(uses)
-        return answers
+        return [answer for answer, _ in taken]
 
-    def _routes(self, problems: Sequence[Problem]) -> list[Route]:
+    def find(self, problems: Sequence[Problem]) -> list[Hit]:
+        """The Latent to read for each problem, or why none."""
         if not self.enabled:
-            return [Route(problem, NO_MEMORY, None, False) for problem in problems]
+            return [NO_MEMORY for _ in problems]
         keys = self.encoder.keys([problem.question for problem in problems])  # (N, D)
-        hits = [retrieve(self.store, key, self.config.retrieve, self.config.route.mode) for key in keys]
-        return [self._route(problem, hit) for problem, hit in zip(problems, hits, strict=True)]
+        return [retrieve(self.store, key, self.config.retrieve, self.config.route.mode) for key in keys]
 
-    def _route(self, problem: Problem, hit: Hit) -> Route:
+    def conclude(
+        self, routes: Sequence[Route], sides: Sequence[Sequence[Side]], sampling: SamplingConfig, seed: int
+    ) -> list[tuple[Answer, list[Use]]]:
+        """The answer to each problem from what was sampled on its route, and its uses of a Latent, not yet recorded."""
+        verifier = make_verifier(self.model, self.config.route, self.extract, sampling, seed, self.verifier)
+        rows = list(zip(routes, sides, choose(routes, sides, verifier), strict=True))
+        answers = [self._answer(route, answered, choice, seed) for route, answered, choice in rows]
+        return [(answer, _uses(answer, *row)) for answer, row in zip(answers, rows, strict=True)]
+
+    def route(self, problem: Problem, hit: Hit, conversation: Conversation) -> Route:
         """The route of a hit; without its Latent where another thread has forgotten it or taken it back meanwhile."""
         if hit.latent_id is None:
-            return Route(problem, hit, None, False)
+            return Route(problem, hit, None, False, conversation)
         import torch
 
         try:
@@ -123,19 +130,22 @@ class Asker:
             state, latent = "forgotten", None
         if state not in USABLE:
             reason = f"Latent {hit.latent_id} has just been {state}."
-            return Route(problem, Hit(latent_id=None, similarity=hit.similarity, reason=reason), None, False)
+            gone = Hit(latent_id=None, similarity=hit.similarity, reason=reason)
+            return Route(problem, gone, None, False, conversation)
         if state == "probation":
             hit = hit.model_copy(update={"reason": f"{hit.reason} It is on probation."})
-        return Route(problem, hit, latent, state == "probation" or self.config.route.mode == "agree")
+        compared = state == "probation" or self.config.route.mode == "agree"
+        return Route(problem, hit, latent, compared, conversation)
 
-    def _sides(self, routes: Sequence[Route], n: int, sampling: SamplingConfig, seed: int) -> list[list[Side]]:
+    def sides(self, routes: Sequence[Route], n: int, sampling: SamplingConfig, seed: int) -> list[list[Side]]:
         """The sides of each route, all of them sampled together."""
-        questions = [route.problem.question for route in routes for _ in route.readings]
+        conversations = [route.conversation for route in routes for _ in route.readings]
         latents = [latent for route in routes for latent in route.readings]
-        groups = iter(self.model.sample(questions, latents, n, sampling, seed))
-        return [[self._side(next(groups)) for _ in route.readings] for route in routes]
+        groups = iter(self.model.sample(conversations, latents, n, sampling, seed))
+        return [[self.side(next(groups)) for _ in route.readings] for route in routes]
 
-    def _side(self, group: Sequence[Rollout]) -> Side:
+    def side(self, group: Sequence[Rollout]) -> Side:
+        """The answer of one reading from its completions."""
         read = tuple(rollout.model_copy(update={"answer": self.extract(rollout.text)}) for rollout in group)
         winner = vote([rollout.answer for rollout in read]).answer
         shown = next((rollout for rollout in read if agree(rollout.answer, winner)), read[0])
@@ -152,7 +162,7 @@ class Asker:
             similarity=route.hit.similarity,
             reason=choice.reason,
             usage=Usage(
-                prompt_tokens=len(self.model.prompt_ids(route.problem.question)),
+                prompt_tokens=len(self.model.prompt_ids(route.conversation)),
                 latent_tokens=0 if route.latent is None else len(route.latent),
                 completion_tokens=sampled + choice.verified_tokens,
             ),
@@ -165,15 +175,17 @@ def choose(routes: Sequence[Route], sides: Sequence[Sequence[Side]], verifier: V
     """Which side of each route is returned; those that differ are put to the verifier together."""
     settled = [_settled(route, answered) for route, answered in zip(routes, sides, strict=True)]
     split = [number for number, choice in enumerate(settled) if choice is None]
-    disputes = [
-        Dispute(routes[number].problem.question, tuple(side.shown for side in sides[number])) for number in split
-    ]
+    disputes = [_dispute(routes[number], sides[number]) for number in split]
     preferences = verifier.prefer(disputes) if disputes else []
     judged = {
         number: _judged(routes[number], sides[number], preference, verifier.name)
         for number, preference in zip(split, preferences, strict=True)
     }
     return [choice or judged[number] for number, choice in enumerate(settled)]
+
+
+def _dispute(route: Route, sides: Sequence[Side]) -> Dispute:
+    return Dispute(route.problem.question, tuple(side.shown for side in sides), route.conversation)
 
 
 def _settled(route: Route, sides: Sequence[Side]) -> Choice | None:

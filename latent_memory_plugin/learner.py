@@ -70,6 +70,17 @@ class Learner:
             for one in episodes
         ]
 
+    def broken_off(self, problem: Problem, rollouts: tuple[Rollout, ...], error: str) -> Outcome:
+        """Journals an episode that ended in an error, whatever its length."""
+        consolidator, reason = self.consolidator, f"The agent broke off. {error}"
+        episode = Episode(problem=problem, rollouts=rollouts, state="failed", reason=reason)
+        try:
+            [key] = self.keys([problem])
+        except ContextLengthError:  # perhaps the very reason; a key of nothing is near to nothing
+            key = np.zeros_like(self.keys([Problem(question="?")])[0])
+        consolidator.store.commit(episode, key)
+        return Outcome(question=problem.question, status="failed", reason=reason, episode_id=episode.id)
+
     def commit(self, problem: Problem, rollouts: tuple[Rollout, ...], key: np.ndarray) -> Episode:
         """A new pending episode, durable in the journal."""
         episode = Episode(problem=problem, rollouts=rollouts, reason="Not yet learnt from.")

@@ -17,9 +17,9 @@ from latent_memory_plugin import answers, intake
 from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.life import Life
-from latent_memory_plugin.records import Answer, Episode, EpisodeState, Outcome, Problem, Rollout
+from latent_memory_plugin.records import Answer, Episode, EpisodeState, Hit, Outcome, Problem, Rollout
 from latent_memory_plugin.records.latent import USABLE, Candidate, Latent, Standing
-from latent_memory_plugin.shared import Opened, chosen_model, chosen_root, close_shared, open_shared
+from latent_memory_plugin.shared import Handle, Opened, chosen_model, chosen_root
 
 if TYPE_CHECKING:
     from latent_memory_plugin.encoder import Embedding
@@ -65,15 +65,11 @@ class LatentMemory:
         intake.check_namespace(namespace)
         self.root, self.namespace = chosen_root(root), namespace
         self.extract = answers.extract if extract is None else extract
-        self.reward = reward
-        self.verifier = verifier
-        self.embed = embed
-        self.watch = watch
-        self._model = chosen_model(self.config.model if model is None else model)
-        self._enabled = True
+        self.reward, self.verifier, self.watch = reward, verifier, watch
+        loads = chosen_model(self.config.model if model is None else model)
+        self._handle = Handle(self.root, namespace, loads, self.config.retrieve, embed)
+        self.enabled = True
         self._lock = threading.RLock()
-        self._key: Any = None
-        self._open: Opened | None = None
         self._taught: Learner | None = None
 
     @overload
@@ -96,20 +92,20 @@ class LatentMemory:
         intake.check_count(n)
         used_seed = intake.chosen_seed(seed)
         chosen = SamplingConfig(**{**self.config.sampling.model_dump(), **sampling})
-        problems, opened = intake.problems_of(question), self._opened
-        asker = Asker(
-            opened.model, opened.store, opened.encoder, self.config, self.extract, self._enabled, self.verifier
-        )
-        found = asker.ask(problems, n, chosen, used_seed)
+        found = self._asker.ask(intake.problems_of(question), n, chosen, used_seed)
         return found[0] if isinstance(question, str) else found
+
+    def find(self, question: str) -> Hit:
+        """The Latent that is read for a question, or why none. Raises `InputError`, `ContextLengthError`."""
+        return self._asker.find([Problem(question=question)])[0]
 
     def on(self) -> None:
         """Latents are read again."""
-        self._enabled = True
+        self.enabled = True
 
     def off(self) -> None:
         """No Latent is read until `on()`: every answer is exactly the plain model's."""
-        self._enabled = False
+        self.enabled = False
 
     @overload
     def learn(  # pyright: ignore[reportOverlappingOverload]
@@ -134,6 +130,7 @@ class LatentMemory:
         answer: str | None = None,
         rollouts: Sequence[str | Rollout] | None = None,
         when: intake.When = "now",
+        error: str | None = None,
     ) -> Outcome:
         """Records an episode that an agent has been through, and learns from it.
 
@@ -142,11 +139,14 @@ class LatentMemory:
             answer: its final answer; it joins the vote.
             rollouts: completions of the model on the question; where they leave the vote open, the model samples more.
             when: `now`, in the `background`, or `manual`: at the next `consolidate()`.
+            error: what the agent broke off with; the episode is recorded as failed and nothing is learnt from it.
 
         Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
         intake.check_when(when)
         problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts, self.extract)
+        if error is not None:
+            return self._learner.broken_off(problem, seen, error)
         return self._learner.observe([problem], [seen], when)[0]
 
     def observe_all(
@@ -160,11 +160,11 @@ class LatentMemory:
     def consolidate(self, progress: "Progress | None" = None) -> list[Outcome]:
         """Learns from every pending episode, oldest first, once the background worker has done its own."""
         self._learner.drain()
-        return self._learner.consolidate(list(self._opened.store.episodes("pending")), progress)
+        return self._learner.consolidate(list(self.opened.store.episodes("pending")), progress)
 
     def episodes(self, state: EpisodeState | None = None) -> Iterator[Episode]:
         """The journal's episodes, oldest first; all, or those in a state."""
-        return self._opened.store.episodes(state)
+        return self.opened.store.episodes(state)
 
     def feedback(self, answer: Answer | str, *, correct: bool) -> list[Standing]:
         """Says whether an answer was right, by the answer or its id; overrules what a vote said of it.
@@ -173,41 +173,40 @@ class LatentMemory:
         changed, also where the answer read no Latent.
         """
         intake.check_verdict(correct)
-        answer_id, opened = intake.answer_id(answer), self._opened
+        answer_id, opened = intake.answer_id(answer), self.opened
         with opened.learning:
             return Life(opened.store, self.config.life).feedback(answer_id, correct)
 
     def latents(self) -> Iterator[Latent]:
         """The Latents that are read, live or on probation, oldest first; `standing` tells which."""
-        store = self._opened.store
+        store = self.opened.store
         return (latent for latent in store.latents() if store.standing(latent.id).state in USABLE)
 
     def standing(self, latent_id: str) -> Standing:
         """What a Latent may do now, and why. Raises `NotFoundError`."""
-        return self._opened.store.standing(latent_id)
+        return self.opened.store.standing(latent_id)
 
     def roll_back(self, latent_id: str) -> Standing:
         """Takes a Latent back in favour of its last version that passed a trial. Raises `NotFoundError`."""
-        opened = self._opened
+        opened = self.opened
         with opened.learning:
             return Life(opened.store, self.config.life).roll_back(latent_id, "Taken back by hand.")
 
     def latent(self, latent_id: str) -> Latent:
         """One Latent's record. Raises `NotFoundError`."""
-        return self._opened.store.latent(latent_id)
+        return self.opened.store.latent(latent_id)
 
     def forget(self, latent_id: str) -> None:
         """Deletes a Latent. Raises `NotFoundError`."""
-        self._opened.store.remove(latent_id)
+        self.opened.store.remove(latent_id)
 
     def close(self) -> None:
         """Ends the worker after its current episode, leaves the rest pending, and releases model and store."""
         with self._lock:
-            if self._taught is not None:
-                self._taught.close()
-            if self._open is not None:
-                close_shared(self._key)
-            self._taught = self._open = None
+            taught, self._taught = self._taught, None
+            if taught is not None:
+                taught.close()
+            self._handle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -221,16 +220,17 @@ class LatentMemory:
     @property
     def model(self) -> "LanguageModel":
         """The loaded model."""
-        return self._opened.model
+        return self.opened.model
 
     @property
-    def _opened(self) -> Opened:
-        with self._lock:
-            if self._open is None:
-                self._key, self._open = open_shared(
-                    self.root, self.namespace, self._model, self.config.retrieve, self.embed
-                )
-            return self._open
+    def opened(self) -> Opened:
+        """The loaded model and the open store, for extensions of this library."""
+        return self._handle.opened
+
+    @property
+    def _asker(self) -> Asker:
+        opened = self.opened
+        return Asker(opened.model, opened.store, opened.encoder, self.config, self.extract, self.enabled, self.verifier)
 
     @property
     def _learner(self) -> "Learner":
@@ -240,7 +240,7 @@ class LatentMemory:
                 from latent_memory_plugin.judge import Judge
                 from latent_memory_plugin.learner import Learner
 
-                opened = self._opened
+                opened = self.opened
                 judge = Judge(self.extract, self.reward, self.config.vote.reward)
                 consolidator = Consolidator(
                     opened.model, opened.store, opened.encoder, self.namespace, self.config, judge, self.watch

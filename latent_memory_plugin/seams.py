@@ -1,6 +1,7 @@
 """What the stages need of a model and of a store: the two seams behind which real ones and fakes are exchanged."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -10,8 +11,21 @@ if TYPE_CHECKING:
     from latent_memory_plugin.config import SamplingConfig
     from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout, Standing, Use
 
-Conversation = str | Sequence[Mapping[str, Any]]
-"""One user message as text, or chat messages with `role` and `content`."""
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Chat messages and what the model may do beside speaking."""
+
+    messages: Sequence[Mapping[str, Any]]
+    """With `role` and `content`, and whatever else the chat template reads: `tool_calls`, `name`."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Functions the model may call, each as its JSON schema, for the chat template."""
+    opening: str = ""
+    """How the answer begins; the model goes on from there."""
+
+
+Conversation = str | Sequence[Mapping[str, Any]] | Dialogue
+"""One user message as text, or chat messages with `role` and `content`, or these with tools."""
 
 
 class Model(Protocol):
@@ -30,6 +44,11 @@ class Model(Protocol):
     @property
     def hidden_size(self) -> int:
         """Width H of the input embeddings."""
+        ...
+
+    @property
+    def chat_template(self) -> str:
+        """The chat template's text; empty where there is none."""
         ...
 
     @property
@@ -67,6 +86,16 @@ class Model(Protocol):
         seed: int,
     ) -> "list[list[Rollout]]":
         """`n` rollouts for each conversation, each read after its own Latent (P, H) or none."""
+        ...
+
+    def stream(
+        self, conversation: Conversation, latent: "Tensor | None", sampling: "SamplingConfig", seed: int
+    ) -> "Iterator[Rollout]":
+        """What has been sampled so far, again and again; the last one is what `sample` gives."""
+        ...
+
+    def written(self, rollout: "Rollout") -> str:
+        """The text of a rollout, special tokens included, without its end token."""
         ...
 
     def log_probabilities(

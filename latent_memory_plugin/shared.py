@@ -108,6 +108,37 @@ def close_shared(key: Hashable) -> None:
     _opened.give_back(key)
 
 
+class Handle:
+    """A model and a store that are opened with their first use, and given back at the end. Usable from threads."""
+
+    def __init__(
+        self,
+        root: Path,
+        namespace: str,
+        model: "ModelConfig | LanguageModel",
+        retrieve: RetrieveConfig,
+        embed: "Embedding | None",
+    ) -> None:
+        self._opens = (root, namespace, model, retrieve, embed)
+        self._lock = threading.Lock()
+        self._held: tuple[Hashable, Opened] | None = None
+
+    @property
+    def opened(self) -> Opened:
+        """The model and the store."""
+        with self._lock:
+            if self._held is None:
+                self._held = open_shared(*self._opens)
+            return self._held[1]
+
+    def close(self) -> None:
+        """Gives back what was opened, if anything was."""
+        with self._lock:
+            if self._held is not None:
+                close_shared(self._held[0])
+            self._held = None
+
+
 def _open(
     root: Path,
     namespace: str,

@@ -15,7 +15,7 @@ import numpy as np
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import InputError, NotFoundError
 from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Latent, Rollout, Standing, Use
-from latent_memory_plugin.seams import Conversation
+from latent_memory_plugin.seams import Conversation, Dialogue
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +47,8 @@ class FakeModel:
     """H."""
     encoder: str = "fake-topic-v1"
     """Name of the key method."""
+    chat_template: str = ""
+    """There is none."""
     context_tokens: int = 10_000
     """Tokens that prompt, Latent and completion may have together; only what learning accepts depends on it."""
     biases: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -81,6 +83,16 @@ class FakeModel:
         """`n` rollouts per question, at temperature 0 the likelier answer each time."""
         pairs = zip(map(_question, conversations), latents, strict=True)
         return [self._rollouts(question, self._odds(question, latent), n, sampling, seed) for question, latent in pairs]
+
+    def stream(
+        self, conversation: Conversation, latent: "Tensor | None", sampling: SamplingConfig, seed: int
+    ) -> Iterator[Rollout]:
+        """One token, and so one step."""
+        return iter(self.sample([conversation], [latent], 1, sampling, seed)[0])
+
+    def written(self, rollout: Rollout) -> str:
+        """Its text: there are no special tokens."""
+        return rollout.text
 
     def log_probabilities(
         self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: "Tensor | None"
@@ -206,7 +218,10 @@ class InMemoryStore:
 
 
 def _question(conversation: Conversation) -> str:
-    return conversation if isinstance(conversation, str) else str(conversation[-1]["content"])
+    if isinstance(conversation, str):
+        return conversation
+    messages = conversation.messages if isinstance(conversation, Dialogue) else conversation
+    return str(messages[-1]["content"])
 
 
 def _direction(topic: str) -> np.ndarray:

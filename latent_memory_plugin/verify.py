@@ -13,7 +13,7 @@ from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import RouteConfig, SamplingConfig
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError, RewardError
 from latent_memory_plugin.records import Rollout
-from latent_memory_plugin.seams import Model
+from latent_memory_plugin.seams import Conversation, Model
 
 Score = Callable[[str, str], float]
 """(question, completion text) → any finite number, the larger the better: a reward model, or a process reward model
@@ -29,6 +29,13 @@ class Dispute(NamedTuple):
     """What was asked."""
     answers: tuple[Rollout, ...]
     """One completion for each answer, the answer extracted; the plain model's first."""
+    conversation: Conversation | None = None
+    """What was read, where that was more than the question."""
+
+    @property
+    def read(self) -> Conversation:
+        """What the completions were answers to."""
+        return self.question if self.conversation is None else self.conversation
 
 
 class Preference(NamedTuple):
@@ -74,8 +81,8 @@ class Likelihood:
 
     def _scores(self, dispute: Dispute) -> tuple[float, ...]:
         completions = [self.model.completion_ids(one) for one in dispute.answers]
-        questions = [dispute.question] * len(completions)
-        values, mask = self.model.log_probabilities(questions, completions, None)  # (B, T) each
+        conversations = [dispute.read] * len(completions)
+        values, mask = self.model.log_probabilities(conversations, completions, None)  # (B, T) each
         return tuple(float(mean) for mean in values.sum(1) / mask.sum(1))
 
 
@@ -98,9 +105,9 @@ class FreshVote:
 
     def prefer(self, disputes: Sequence[Dispute]) -> list[Preference]:
         """One preference for each dispute, all of them sampled together."""
-        questions = [one.question for one in disputes]
-        plain = [None] * len(questions)
-        groups = self.model.sample(questions, plain, self.rollouts, self.sampling, self.seed)
+        conversations = [one.read for one in disputes]
+        plain = [None] * len(conversations)
+        groups = self.model.sample(conversations, plain, self.rollouts, self.sampling, self.seed)
         return [self._count(dispute, group) for dispute, group in zip(disputes, groups, strict=True)]
 
     def _count(self, dispute: Dispute, group: Sequence[Rollout]) -> Preference:

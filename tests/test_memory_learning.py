@@ -292,7 +292,7 @@ def test_the_same_stream_gives_bit_identical_latents_in_another_root(tmp_path: P
         with fake_memory(tmp_path / name) as memory:
             for question in SUMS[:14]:
                 memory.learn(question)
-            store = memory._opened.store
+            store = memory.opened.store
             tensors.append([store.tensor(latent.id).tobytes() for latent in store.latents()])
     assert tensors[0] == tensors[1] and tensors[0]
 

@@ -1,8 +1,8 @@
 """The only door to Hugging Face: load a causal language model, sample with a Latent per row, score, make keys."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -87,6 +87,11 @@ class LanguageModel:
         """False where prompts are the plain text of the messages."""
         return self._prompts.has_chat_template
 
+    @property
+    def chat_template(self) -> str:
+        """The chat template's text; empty where there is none."""
+        return self._prompts.template
+
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """Token ids of the prompt, chat template and beginning-of-sequence token included. Raises InputError."""
         return self._prompts.read(conversation).ids
@@ -125,10 +130,20 @@ class LanguageModel:
         rows = [Row(self._prompts.read(one), latent) for one, latent in zip(conversations, latents, strict=True)]
         for row in rows:
             self._check_length(row, sampling.max_new_tokens)
-        endings = Endings(self._tokenizer, self._end_ids, sampling.stop)
+        endings = self._endings(sampling)
         budget = max_batch_tokens or self._engine.batch_tokens()
         drawn = sample.sample(self._engine, rows, n, sampling, seed, endings, budget)
         return [endings.rollouts(tokens) for tokens in drawn]
+
+    def stream(
+        self, conversation: Conversation, latent: Tensor | None, sampling: SamplingConfig, seed: int
+    ) -> Iterator[Rollout]:
+        """The first rollout that `sample` gives, as far as it has come, after each token. Raises as `sample` does,
+        before anything is read."""
+        self._check_request([conversation], [latent], 1)
+        row = Row(self._prompts.read(conversation), latent)
+        self._check_length(row, sampling.max_new_tokens)
+        return sample.stream(self._engine, row, sampling, seed, self._endings(sampling))
 
     def log_probabilities(
         self,
@@ -161,6 +176,14 @@ class LanguageModel:
             return rollout.token_ids
         return (*self._prompts.text_ids(rollout.text), self._end_ids[0])
 
+    def written(self, rollout: Rollout) -> str:
+        """The text of a rollout with the special tokens in it, its end token left out: some templates mark the calls of
+        tools by them."""
+        ids = rollout.token_ids
+        ids = ids[:-1] if ids and ids[-1] in self._end_ids else ids
+        special = set(self._tokenizer.all_special_ids).intersection(ids)
+        return cast(str, self._tokenizer.decode(list(ids))) if special else rollout.text
+
     def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
         """Keys (N, H) float32 of unit length, read without a Latent; near questions have a large dot product.
 
@@ -185,6 +208,9 @@ class LanguageModel:
     @cached_property
     def _centre(self) -> "np.ndarray":
         return self.raw_keys(CENTRE_QUESTIONS, self.key_encoder.layer, self.key_encoder.pooling).mean(0)  # (H,)
+
+    def _endings(self, sampling: SamplingConfig) -> Endings:
+        return Endings(self._tokenizer, self._end_ids, sampling.stop)
 
     def _check_request(self, conversations: Sequence[Conversation], latents: Sequence[Tensor | None], n: int) -> None:
         if n < 1:

@@ -1,12 +1,13 @@
 """From a conversation to the token ids of a prompt: chat template, beginning-of-sequence token, plain-text fallback."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.seams import Conversation
+from latent_memory_plugin.seams import Conversation, Dialogue
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,6 +35,7 @@ class Prompts:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
         self.tokenizer = tokenizer
+        self._name = name
         self.has_chat_template = bool(cast(Any, tokenizer).chat_template)
         if not self.has_chat_template:
             warnings.warn(
@@ -52,24 +54,23 @@ class Prompts:
         return self._read_question(conversation) if isinstance(conversation, str) else self._read(conversation)
 
     def _read(self, conversation: Conversation) -> Prompt:
-        messages = _messages(conversation)
-        text = self._render(messages)
+        dialogue = _dialogue(conversation)
+        text = self._render(dialogue)
         ids, offsets = self._encode(text)
         bos_id = self.tokenizer.bos_token_id
         bos_tokens = int(bool(ids) and ids[0] == bos_id)
-        question = self._question(messages, text, offsets)
+        question = self._question(dialogue, text, offsets)
         return Prompt(tuple(ids), bos_tokens, question or slice(bos_tokens, len(ids)))
 
-    def _question(
-        self, messages: list[dict[str, Any]], text: str, offsets: list[tuple[int, int]] | None
-    ) -> slice | None:
+    def _question(self, dialogue: Dialogue, text: str, offsets: list[tuple[int, int]] | None) -> slice | None:
         """The tokens of the last user message; None where they cannot be told from the template's."""
+        messages = dialogue.messages
         number = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
         question = messages[number]["content"].strip()
         marked = [*messages]
         marked[number] = {**messages[number], "content": _MARK}
         # A template writes its own words too, and a short question may occur in them.
-        place = self._render(marked).find(_MARK)
+        place = self._render(replace(dialogue, messages=marked)).find(_MARK)
         start = text.find(question, place) if place >= 0 and question else -1
         if start < 0 or offsets is None:
             return None
@@ -81,20 +82,33 @@ class Prompts:
         """Token ids of a bare text, without any special token that is not written in it."""
         return tuple(self._encode_bare(_text(text))[0])
 
-    def _render(self, messages: list[dict[str, Any]]) -> str:
+    @property
+    def template(self) -> str:
+        """The chat template's text; of several, the one for tools; empty where there is none."""
+        found = cast(Any, self.tokenizer).chat_template or ""
+        return found if isinstance(found, str) else found.get("tool_use") or found.get("default", "")
+
+    def _render(self, dialogue: Dialogue) -> str:
+        messages: Any = dialogue.messages
+        if dialogue.tools and "tools" not in self.template:
+            raise InputError(
+                f"The chat template of {self._name!r} knows no tools, so the {len(dialogue.tools)} given cannot be "
+                "shown to it; use a model whose template does, or call it without tools."
+            )
         if not self.has_chat_template:
-            return _plain(messages)
+            return _plain(messages) + dialogue.opening
         from jinja2.exceptions import TemplateError
 
+        tools: Any = list(dialogue.tools) or None
         try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
         except TemplateError as exc:
             roles = [message["role"] for message in messages]
             raise InputError(
                 f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an order "
                 "it knows."
             ) from exc
-        return cast(str, text)
+        return cast(str, text) + dialogue.opening
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]] | None]:
         """As `_encode_bare`, with the beginning-of-sequence token that plain text gets."""
@@ -114,10 +128,16 @@ class Prompts:
         return encoded["input_ids"], encoded["offset_mapping"] if fast else None
 
 
-def _messages(conversation: Conversation) -> list[dict[str, Any]]:
-    """The conversation as messages with text content, checked."""
+def _dialogue(conversation: Conversation) -> Dialogue:
+    """The conversation with messages of text content, checked."""
+    if isinstance(conversation, Dialogue):
+        return replace(conversation, messages=_messages(conversation.messages))
     if isinstance(conversation, str):
         conversation = [{"role": "user", "content": conversation}]
+    return Dialogue(_messages(conversation))
+
+
+def _messages(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not conversation:
         raise InputError(f"The conversation {conversation!r} is empty; pass a question or chat messages.")
     messages: list[dict[str, Any]] = []
@@ -152,7 +172,7 @@ def _part(part: Any) -> Any:
     return fields["text"]
 
 
-def _plain(messages: list[dict[str, Any]]) -> str:
+def _plain(messages: Sequence[Mapping[str, Any]]) -> str:
     """One user message as it is; several as labelled lines that end where the answer begins."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return messages[0]["content"]

@@ -14,6 +14,7 @@ from latent_memory_plugin.model.cache import spread
 from latent_memory_plugin.model.endings import CHECK_STEPS, Endings
 from latent_memory_plugin.model.engine import Engine, Inputs
 from latent_memory_plugin.model.rows import Row, assemble
+from latent_memory_plugin.records import Rollout
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -41,6 +42,22 @@ def sample(
             tokens = _Sampler(engine, rows, batch, sampling, seed, endings).run()  # (B, T)
             drawn.update(zip(batch, cast(list[list[int]], tokens.tolist()), strict=True))
     return [[drawn[number, rollout] for rollout in range(rollouts)] for number in range(len(rows))]
+
+
+def stream(engine: Engine, row: Row, sampling: SamplingConfig, seed: int, endings: Endings) -> Iterator[Rollout]:
+    """The rollout so far after each token; the last one is the first that `sample` gives."""
+    # Between two tokens the caller's code runs, for which nothing may be frozen or without gradients.
+    with engine.frozen(), torch.inference_mode():
+        sampler = _Sampler(engine, [row], [(0, 0)], sampling, seed, endings)
+    going = True
+    while going:
+        with engine.frozen(), torch.inference_mode():
+            going = sampler.advance()
+        drawn = cast(list[int], sampler.tokens[0, : sampler.taken].tolist())
+        [rollout] = endings.rollouts([drawn])
+        yield rollout
+        if rollout.finished:
+            return
 
 
 def batches(lengths: Sequence[int], rollouts: int, new_tokens: int, max_batch_tokens: int) -> Iterator[list[Pair]]:
@@ -74,6 +91,7 @@ class _Sampler:
         self.uniforms = self._uniforms(rows, pairs, seed)  # (B, steps)
         self.end_ids = torch.tensor(sorted(endings.end_ids), device=engine.device)
         self.tokens = torch.full((len(pairs), self.steps), int(self.end_ids[0]), device=engine.device)  # (B, steps)
+        self.taken = 0
         self.live = torch.arange(len(pairs), device=engine.device)
         self.ended = torch.zeros_like(self.live, dtype=torch.bool)
         # Looking at a tensor makes the host wait for a GPU.
@@ -108,20 +126,26 @@ class _Sampler:
 
     def run(self) -> Tensor:
         """Sampled token ids (B, steps)."""
-        for step in range(self.steps):
-            chosen = draw.choose(self.logits, self.uniforms[self.live, step], self.sampling)  # (live,)
-            self.tokens[self.live, step] = chosen
-            self.ended |= torch.isin(chosen, self.end_ids)
-            if step + 1 == self.steps:
-                break
-            if self.endings.stop and (step + 1) % CHECK_STEPS == 0:
-                self.ended |= self.endings.stopped(self.tokens[self.live, : step + 1])
-            if (step + 1) % self.look_steps == 0:
-                chosen = self._pack(chosen)
-                if not len(chosen):
-                    break
-            self._step(chosen)
+        while self.advance():
+            pass
         return self.tokens
+
+    def advance(self) -> bool:
+        """Chooses a token for each row that is there; False once there is nothing more to choose."""
+        chosen = draw.choose(self.logits, self.uniforms[self.live, self.taken], self.sampling)  # (live,)
+        self.tokens[self.live, self.taken] = chosen
+        self.ended |= torch.isin(chosen, self.end_ids)
+        self.taken += 1
+        if self.taken == self.steps:
+            return False
+        if self.endings.stop and self.taken % CHECK_STEPS == 0:
+            self.ended |= self.endings.stopped(self.tokens[self.live, : self.taken])
+        if self.taken % self.look_steps == 0:
+            chosen = self._pack(chosen)
+            if not len(chosen):
+                return False
+        self._step(chosen)
+        return True
 
     def _pack(self, chosen: Tensor) -> Tensor:
         """Lets finished rows go once there are enough of them; returns `chosen` (live,) of those that stay."""

@@ -9,6 +9,7 @@ record: they live beside it, in the store.
 
 from latent_memory_plugin.records.answer import Answer, Hit, Outcome, OutcomeStatus, Usage
 from latent_memory_plugin.records.base import Count, Share, new_id, of_look, question_hash
+from latent_memory_plugin.records.chat import Choice, Reference, Reply, ToolCall
 from latent_memory_plugin.records.episode import (
     MAX_QUESTION_CHARACTERS,
     Episode,
@@ -25,6 +26,7 @@ __all__ = [
     "USABLE",
     "Answer",
     "Candidate",
+    "Choice",
     "Count",
     "Episode",
     "EpisodeState",
@@ -34,9 +36,12 @@ __all__ = [
     "Outcome",
     "OutcomeStatus",
     "Problem",
+    "Reference",
+    "Reply",
     "Rollout",
     "Share",
     "Standing",
+    "ToolCall",
     "Trial",
     "Usage",
     "Use",
