@@ -58,7 +58,7 @@ distclean: clean ## the same, and .venv
 	@rm -rf $(VENV)
 
 # The stamp is written last, so an interrupted installation is taken up again.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard integrations/*/pyproject.toml)
 	@set -e; found=; $(PY) -m pip --version >/dev/null 2>&1 && exit 0; \
 	for candidate in $(CANDIDATES); do \
 	    if $$candidate -c $(USABLE) >/dev/null 2>&1; then found=$$candidate; break; fi; \
@@ -73,5 +73,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing PyTorch, then the rest; the first time this takes some minutes."
 	$(if $(TORCH_INDEX),@$(PIP) install --index-url $(TORCH_INDEX) --no-deps -c constraints.txt torch)
 	@$(PIP) install -c constraints.txt torch hatchling
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]' \
+	    -e 'integrations/langchain[agents,classic]' -e integrations/llama_index
 	@touch $@

@@ -36,12 +36,14 @@ if TYPE_CHECKING:
         StoreWriteError,
         WrongModelError,
     )
+    from latent_memory_plugin.intake import When
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.occasion import Occasion
     from latent_memory_plugin.records import (
         Answer,
         Candidate,
         Choice,
+        Dialogue,
         Episode,
         Hit,
         Latent,
@@ -57,10 +59,17 @@ if TYPE_CHECKING:
         Use,
         Vote,
     )
+    from latent_memory_plugin.turn import question_of
 
 __version__ = "0.1.0"
 
-HOMES = {"LatentMemory": "memory", "ChatModel": "chat", "Occasion": "occasion"}
+HOMES = {
+    "ChatModel": "chat",
+    "LatentMemory": "memory",
+    "Occasion": "occasion",
+    "When": "intake",
+    "question_of": "turn",
+}
 
 __all__ = [
     "Answer",
@@ -71,6 +80,7 @@ __all__ = [
     "ConfigError",
     "ContextLengthError",
     "CorruptError",
+    "Dialogue",
     "DistilConfig",
     "DistilError",
     "Episode",
@@ -106,8 +116,10 @@ __all__ = [
     "Use",
     "Vote",
     "VoteConfig",
+    "When",
     "WrongModelError",
     "__version__",
+    "question_of",
 ]
 
 

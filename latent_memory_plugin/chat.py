@@ -8,7 +8,7 @@ The adapters of the frameworks are thin clothes of this class.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from latent_memory_plugin import intake
 from latent_memory_plugin.asker import Asker
@@ -40,7 +40,8 @@ class ChatModel:
 
     def refer(self, question: str) -> Reference:
         """The reference to the Latent that applies to a question; one without an id where none does."""
-        if not question.strip():
+        question = question.strip()
+        if not question:
             return Reference()
         latent_id = self.memory.find(question[-MAX_QUESTION_CHARACTERS:]).latent_id
         try:
@@ -106,6 +107,7 @@ class ChatModel:
         seed: int | None,
         sampling: Mapping[str, Any],
     ) -> Turn:
+        _check_tools(tools)
         memory, opened = self.memory, self.memory.opened
         parser = self.parser if tools else None
         if tools and parser is None:
@@ -123,7 +125,7 @@ class ChatModel:
             Asker(
                 opened.model, opened.store, opened.encoder, memory.config, answer_in, memory.enabled, memory.verifier
             ),
-            tuple([{"role": "user", "content": messages}] if isinstance(messages, str) else messages),
+            _listed(messages),
             Reference() if latent is None else Reference.of(latent),
             tuple(tools),
             parser,
@@ -131,3 +133,23 @@ class ChatModel:
             SamplingConfig(**{**memory.config.sampling.model_dump(), **sampling}),
             intake.chosen_seed(seed),
         )
+
+
+def _listed(messages: Messages) -> tuple[Mapping[str, Any], ...]:
+    """The chat's messages; of one question, the message that `LatentMemory.ask` would make of it. Raises InputError."""
+    if isinstance(messages, str):
+        return ({"role": "user", "content": messages.strip()},)
+    if not isinstance(messages, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"messages={messages!r:.80} is neither a question nor a list of messages; pass one of them.")
+    return tuple(messages)
+
+
+def _check_tools(tools: Sequence[Any]) -> None:
+    """Raises InputError where a tool is no schema with a name."""
+    for tool in tools:
+        inner: Any = cast(Mapping[str, Any], tool).get("function", tool) if isinstance(tool, Mapping) else None
+        if not isinstance(inner, Mapping) or not isinstance(cast(Mapping[str, Any], inner).get("name"), str):
+            raise InputError(
+                f"The tool {tool!r:.120} is no JSON schema of a function; pass "
+                '{"type": "function", "function": {"name": ..., "description": ..., "parameters": ...}}.'
+            )

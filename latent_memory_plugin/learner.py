@@ -72,7 +72,7 @@ class Learner:
 
     def broken_off(self, problem: Problem, rollouts: tuple[Rollout, ...], error: str) -> Outcome:
         """Journals an episode that ended in an error, whatever its length."""
-        consolidator, reason = self.consolidator, f"The agent broke off. {error}"
+        consolidator, reason = self.consolidator, f"The agent broke off. {error}".encode(errors="replace").decode()
         episode = Episode(problem=problem, rollouts=rollouts, state="failed", reason=reason)
         try:
             [key] = self.keys([problem])

@@ -28,19 +28,22 @@ class Occasion:
     when: When | None = "background"
     """When it is learnt from; None records nothing."""
     answer: str | None = None
-    """The agent's last answer so far."""
+    """What the agent has answered; None while it has not."""
     _over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def end(self, error: BaseException | str | None = None) -> Outcome | None:
-        """Records the episode, as failed where the agent ended in an error; None where that was done before.
+        """Records the episode, as failed where the agent ended in an error; None where that was done before, and where
+        there is neither an answer nor an error yet.
 
         An answer that was read with a Latent does not vote: it would confirm what it comes from. A question that memory
         cannot use is logged, for it must not break the agent. Raises `StoreError` from the disk.
         """
+        if self.when is None or not self.question.strip() or (error is None and self.answer is None):
+            return None
         with self._lock:
             over, self._over = self._over, True
-        if over or self.when is None or not self.question.strip():
+        if over:
             return None
         try:
             if error is not None:

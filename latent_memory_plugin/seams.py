@@ -1,8 +1,9 @@
 """What the stages need of a model and of a store: the two seams behind which real ones and fakes are exchanged."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from latent_memory_plugin.records.chat import Dialogue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,19 +11,6 @@ if TYPE_CHECKING:
 
     from latent_memory_plugin.config import SamplingConfig
     from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout, Standing, Use
-
-
-@dataclass(frozen=True)
-class Dialogue:
-    """Chat messages and what the model may do beside speaking."""
-
-    messages: Sequence[Mapping[str, Any]]
-    """With `role` and `content`, and whatever else the chat template reads: `tool_calls`, `name`."""
-    tools: Sequence[Mapping[str, Any]] = ()
-    """Functions the model may call, each as its JSON schema, for the chat template."""
-    opening: str = ""
-    """How the answer begins; the model goes on from there."""
-
 
 Conversation = str | Sequence[Mapping[str, Any]] | Dialogue
 """One user message as text, or chat messages with `role` and `content`, or these with tools."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import InputError, NotFoundError
-from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Latent, Rollout, Standing, Use
-from latent_memory_plugin.seams import Conversation, Dialogue
+from latent_memory_plugin.records import USABLE, Dialogue, Episode, EpisodeState, Latent, Rollout, Standing, Use
+from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -70,12 +70,13 @@ def opening_of(parser: Parser | None, tools: Sequence[Mapping[str, Any]], choice
 
 def _hermes(text: str) -> Parsed:
     """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`: Qwen 2.5 and 3, Hermes, the embedded model."""
-    pattern = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
+    pattern = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
     return _collected(pattern.sub("", text), (match[1] for match in pattern.finditer(text)))
 
 
 def _mistral(text: str) -> Parsed:
-    """`[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]`, or `[TOOL_CALLS]name[ARGS]{...}` for each call."""
+    """`[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]`, or `[TOOL_CALLS]name[ARGS]{...}` for each call; some
+    models write `[CALL_ID]` and an id after the name."""
     said, *written = text.split("[TOOL_CALLS]")
     return _collected(said, (one for part in written for one in _mistral_calls(part)))
 
@@ -83,11 +84,12 @@ def _mistral(text: str) -> Parsed:
 def _mistral_calls(part: str) -> Iterator[str]:
     name, marked, arguments = part.partition("[ARGS]")
     if marked:
-        yield f'{{"name": {json.dumps(name.strip())}, "arguments": {arguments.strip() or NO_ARGUMENTS}}}'
+        called = json.dumps(name.partition("[CALL_ID]")[0].strip())
+        yield f'{{"name": {called}, "arguments": {arguments.strip() or NO_ARGUMENTS}}}'
         return
     try:
         listed = json.loads(part)
-    except ValueError:
+    except (ValueError, RecursionError):
         listed = None
     if not isinstance(listed, list):
         yield part
@@ -120,13 +122,13 @@ def _call(written: str) -> ToolCall | None:
         read = json.loads(written)
         arguments = read.get("arguments", read.get("parameters", {}))
         return ToolCall(name=read["name"], arguments=json.loads(arguments) if isinstance(arguments, str) else arguments)
-    except (ValueError, KeyError, TypeError, AttributeError, LatentMemoryError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, LatentMemoryError):
         return None
 
 
 PARSERS = {
     "mistral": Parser("[TOOL_CALLS]", _mistral),
     "hermes": Parser("<tool_call>", _hermes, '<tool_call>{"name": "'),
-    "llama": Parser("<|python_tag|>", _llama, '{"name": "'),
+    "llama": Parser("Environment: ipython", _llama, '{"name": "'),
 }
 """By name; the first whose mark a template contains is chosen."""

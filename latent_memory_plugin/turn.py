@@ -13,13 +13,14 @@ from latent_memory_plugin.records import (
     MAX_QUESTION_CHARACTERS,
     Answer,
     Choice,
+    Dialogue,
     Hit,
     Problem,
     Reference,
     Reply,
     Rollout,
 )
-from latent_memory_plugin.seams import Dialogue, Model, Store
+from latent_memory_plugin.seams import Model, Store
 from latent_memory_plugin.tools import Parser
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Turn:
         if self.parser is None:
             return Choice(text=rollout.text, finish_reason=ended)
         parsed = self.parser.read(self.opening + self._model.written(rollout))
+        if not parsed.calls and not parsed.invalid:  # special tokens mark calls and are said to nobody
+            parsed = self.parser.read(self.opening + rollout.text)
         ended = "tool_calls" if parsed.calls else ended
         return Choice(text=parsed.text, tool_calls=parsed.calls, invalid_calls=parsed.invalid, finish_reason=ended)
 
@@ -132,14 +135,19 @@ def question_of(messages: Messages) -> str:
     """The text of the last user message, by which memory is asked; empty where there is none."""
     if isinstance(messages, str):
         return messages.strip()
-    texts = [_plain(message.get("content")) for message in messages if message.get("role") == "user"]
+    texts = [_plain(message.get("content")) for message in _mappings(messages) if message.get("role") == "user"]
     return texts[-1].strip() if texts else ""
 
 
 def _remembered(messages: Sequence[Mapping[str, Any]]) -> str:
     """What a use is recorded by: the user's last words, else whoever's, of any length and never nothing."""
-    spoken = question_of(messages) or " ".join(_plain(message.get("content")) for message in messages).strip()
+    spoken = question_of(messages) or " ".join(_plain(one.get("content")) for one in _mappings(messages)).strip()
     return spoken[-MAX_QUESTION_CHARACTERS:] or "(nothing)"
+
+
+def _mappings(messages: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """The messages that are some; the model refuses the others."""
+    return [message for message in messages if isinstance(message, Mapping)]
 
 
 def _plain(content: Any) -> str:
@@ -163,6 +171,8 @@ def _whole(reply: Reply) -> list[str | Reply]:
 
 
 def _said(answer: Answer, choices: Sequence[Choice]) -> Answer:
-    """The answer with the text of the rollout that is shown, calls of tools left out."""
-    shown = next(number for number, rollout in enumerate(answer.rollouts) if rollout.text == answer.text)
-    return answer.model_copy(update={"text": choices[shown].text})
+    """The answer with the text of the rollout that is shown, calls of tools left out; a call answers nothing."""
+    number = next(number for number, rollout in enumerate(answer.rollouts) if rollout.text == answer.text)
+    shown = choices[number]
+    found = None if shown.tool_calls or shown.invalid_calls else answer.answer
+    return answer.model_copy(update={"text": shown.text, "answer": found})

@@ -1,11 +1,18 @@
 """A background thread that learns from one episode after the other."""
 
+import atexit
 import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 
+from latent_memory_plugin.halting import Halted, halt
+
 log = logging.getLogger(__name__)
+
+SECONDS_AT_EXIT = 30.0
+"""How long the end of the process waits for a step of the model."""
 
 
 class Worker:
@@ -20,6 +27,7 @@ class Worker:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="latent-memory-worker", daemon=True)
         self._thread.start()
+        _workers.add(self)
 
     def submit(self, episode_id: str) -> None:
         """Queues an episode that is already in the journal; after `close` it just stays pending there."""
@@ -38,11 +46,24 @@ class Worker:
             self._queue.put(None)
         self._thread.join()
 
+    def halt(self) -> None:
+        """Breaks off the episode under way at the model's next step; it and the rest stay pending in the journal."""
+        with self._lock:
+            self._stopping = True
+            self._queue.put(None)
+        halt(self._thread)
+
+    def join(self, timeout: float) -> None:
+        """Waits so many seconds at most for the thread to end."""
+        self._thread.join(timeout)
+
     def _run(self) -> None:
         while (episode_id := self._queue.get()) is not None:
             try:
                 if not self._stopping:
                     self._learn(episode_id)
+            except Halted:
+                return
             finally:
                 self._queue.task_done()
         self._queue.task_done()
@@ -59,3 +80,16 @@ class Worker:
             self._failed(episode_id, error)
         except Exception:  # a full disk fails the journal too: the episode stays pending and the thread goes on
             log.exception("The failure of episode %s could not be journaled; it stays pending.", episode_id)
+
+
+_workers: "weakref.WeakSet[Worker]" = weakref.WeakSet()
+
+
+@atexit.register
+def _halt_all() -> None:
+    """A thread inside the model when the interpreter goes would abort the process."""
+    workers = list(_workers)
+    for worker in workers:
+        worker.halt()
+    for worker in workers:
+        worker.join(SECONDS_AT_EXIT)

@@ -143,7 +143,7 @@ def test_one_family_learnt_makes_a_latent_that_helps_its_next_question_and_survi
 
 def test_memories_of_one_root_namespace_and_model_share_them_and_closing_one_leaves_the_other(tmp_path: Path) -> None:
     first, second = LatentMemory(tmp_path), LatentMemory(str(tmp_path), config=Config(seed=1))
-    assert first.model is second.model and first.opened is second._opened
+    assert first.model is second.model and first.opened is second.opened
     with LatentMemory(tmp_path, namespace="other") as other:
         assert other.model is first.model and other.opened.store is not first.opened.store
     first.observe(FIRST, when="manual")

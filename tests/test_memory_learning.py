@@ -1,5 +1,8 @@
 """Learning through `LatentMemory`: on a fake world in which learning is real, and once on the embedded one."""
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 import pytest
 from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, config, fake, fake_memory, pending, rollouts, said
 
+import latent_memory_plugin
 from latent_memory_plugin import LatentMemory, NotFoundError
 from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import Config, SamplingConfig
@@ -16,6 +20,8 @@ from latent_memory_plugin.records import Candidate, Outcome, Problem, Rollout
 from latent_memory_plugin.testing import InMemoryStore
 from latent_memory_plugin.worker import Worker
 
+WEIGHTS = Path(latent_memory_plugin.__file__).parent / "sandbox" / "weights" / "model.safetensors"
+needs_weights = pytest.mark.skipif(not WEIGHTS.exists(), reason="the embedded model is missing")
 FEW = SUMS[:3]
 ENOUGH = SUMS[:8]
 
@@ -374,3 +380,21 @@ def test_an_episode_that_cannot_be_used_is_refused_by_value_and_not_journaled(
             memory.observe(**arguments)
         assert repr(next(iter(given.values()))) in str(refused.value) or "5" in str(refused.value)
         assert list(memory.episodes()) == []
+
+
+@pytest.mark.slow
+@needs_weights
+def test_a_process_that_ends_while_it_learns_in_the_background_ends_well_and_keeps_the_episodes(tmp_path: Path) -> None:
+    script = (
+        "from latent_memory_plugin import LatentMemory\n"
+        "memory = LatentMemory()\n"
+        "for number in range(2, 5):\n"
+        "    question = f'A fence is {number * 8} m long and has a post every {number} m. How many posts are there?'\n"
+        "    memory.observe(question, when='background')\n"
+    )
+    environment = {**os.environ, "LATENT_MEMORY_ROOT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")  # a thread inside torch would have aborted it
+    with LatentMemory(root=tmp_path) as memory:
+        assert len(list(memory.episodes())) == 3
+        assert list(memory.episodes("pending"))

@@ -177,12 +177,19 @@ class LanguageModel:
         return (*self._prompts.text_ids(rollout.text), self._end_ids[0])
 
     def written(self, rollout: Rollout) -> str:
-        """The text of a rollout with the special tokens in it, its end token left out: some templates mark the calls of
-        tools by them."""
-        ids = rollout.token_ids
-        ids = ids[:-1] if ids and ids[-1] in self._end_ids else ids
-        special = set(self._tokenizer.all_special_ids).intersection(ids)
-        return cast(str, self._tokenizer.decode(list(ids))) if special else rollout.text
+        """The text of a rollout with the special tokens in it, its end token and any stop string left out: some
+        templates mark the calls of tools by them."""
+        ids, special = list(rollout.token_ids), set(self._tokenizer.all_special_ids)
+        if rollout.finished and ids and (ids[-1] in special or ids[-1] in self._end_ids):
+            ids.pop()
+        if not special.intersection(ids):
+            return rollout.text
+        plain, whole = (
+            cast(str, self._tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+            for skip in (True, False)
+        )
+        # What `plain` has beyond the rollout's text is the stop string and what was sampled with it.
+        return whole[: len(whole) - max(0, len(plain) - len(rollout.text))]
 
     def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
         """Keys (N, H) float32 of unit length, read without a Latent; near questions have a large dot product.

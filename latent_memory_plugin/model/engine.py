@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from latent_memory_plugin import halting
 from latent_memory_plugin.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Engine:
         Returns transformers' output: `logits` (B, keep, V) of the last `keep` tokens, all of them for 0, and with
         `states` the `hidden_states`, L + 1 tensors (B, T, H).
         """
+        halting.check()
         fields: dict[str, Any] = {"attention_mask": inputs.mask, "use_cache": cache is not None, "return_dict": True}
         if inputs.embeddings is None:
             fields["input_ids"] = inputs.ids

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.seams import Conversation, Dialogue
+from latent_memory_plugin.records import Dialogue
+from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,7 +9,7 @@ record: they live beside it, in the store.
 
 from latent_memory_plugin.records.answer import Answer, Hit, Outcome, OutcomeStatus, Usage
 from latent_memory_plugin.records.base import Count, Share, new_id, of_look, question_hash
-from latent_memory_plugin.records.chat import Choice, Reference, Reply, ToolCall
+from latent_memory_plugin.records.chat import Choice, Dialogue, Reference, Reply, ToolCall
 from latent_memory_plugin.records.episode import (
     MAX_QUESTION_CHARACTERS,
     Episode,
@@ -28,6 +28,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Count",
+    "Dialogue",
     "Episode",
     "EpisodeState",
     "Hit",

@@ -1,6 +1,8 @@
-"""What chats carry and give back: `Reference`, `ToolCall`, `Choice`, `Reply`."""
+"""What chats carry and give back: `Dialogue`, `Reference`, `ToolCall`, `Choice`, `Reply`."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
@@ -9,6 +11,18 @@ from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records.answer import Answer
 from latent_memory_plugin.records.base import new_id
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Chat messages and what the model may do beside speaking."""
+
+    messages: Sequence[Mapping[str, Any]]
+    """With `role` and `content`, and whatever else the chat template reads: `tool_calls`, `name`."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Functions the model may call, each as its JSON schema, for the chat template."""
+    opening: str = ""
+    """How the answer begins; the model goes on from there."""
 
 
 class Reference(Frozen):
@@ -24,9 +38,9 @@ class Reference(Frozen):
         """The reference that a message carries. Raises InputError where it is none."""
         if isinstance(carried, Reference):
             return carried
-        if not isinstance(carried, dict):
+        if not isinstance(carried, Mapping):
             raise InputError(f'latent={carried!r:.80} is no reference; pass {{"ids": ["..."], "hash": "..."}}.')
-        return cls(**cast("dict[str, Any]", carried))
+        return cls(**{str(name): value for name, value in cast("Mapping[Any, Any]", carried).items()})
 
     def carried(self) -> dict[str, Any]:
         """As a message carries it."""
@@ -40,8 +54,8 @@ class ToolCall(Frozen):
     """The tool's name."""
     arguments: dict[str, Any]
     """What it is to be called with."""
-    id: str = Field(default_factory=new_id)
-    """32 hexadecimal digits, by which the tool's result is told from another's."""
+    id: str = Field(default_factory=lambda: new_id()[:9])
+    """9 hexadecimal digits, by which the tool's result is told from another's: some templates take no other length."""
 
     def templated(self) -> dict[str, Any]:
         """As chat templates read it."""
