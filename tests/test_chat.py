@@ -441,9 +441,9 @@ def test_the_pieces_of_a_stream_are_the_reply(tiny: LatentMemory) -> None:
 @pytest.mark.parametrize("length", [1, 2, 3, 6])
 def test_nothing_of_a_stop_string_is_ever_emitted(tmp_path: Path, length: int) -> None:
     with tiny_memory(tmp_path) as memory:
-        for seed in range(3):
+        for seed in range(2):
             free, _ = streams(memory, seed)
-            for begin in range(1, len(free) - length, 4):
+            for begin in range(1 + seed, len(free) - length, 6):
                 stop = free[begin : begin + length]
                 if "\ufffd" in stop:  # half a character is in no text that a caller could write
                     continue

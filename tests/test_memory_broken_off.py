@@ -82,12 +82,9 @@ def test_an_episode_that_broke_off_survives_reopening_and_does_not_count_for_a_n
             [one.observe(question, rollouts=rollouts(question, 12, 4)) for question in SUMS[:3]]
             for one in (memory, plain)
         ]
-        # Three episodes are the fewest that a Latent is on probation with; eight more would have been a trial's witnesses.
-        assert (
-            [one.status for one in learnt[0]]
-            == [one.status for one in learnt[1]]
-            == ["waiting", "probation", "skipped"]
-        )
+        # Two episodes make a Latent here, and the broken eight, with the same votes, would be witnesses of its trial.
+        for outcomes in learnt:
+            assert [one.status for one in outcomes] == ["waiting", "probation", "skipped"]
         assert learnt[0][0].reason == learnt[1][0].reason
     with fake_memory(tmp_path / "broken") as again:
         assert len(list(again.episodes("failed"))) == 8
