@@ -57,11 +57,11 @@ def test_the_core_loads_no_framework(framework: str) -> None:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The three wheels, built without a network."""
     built: dict[str, Path] = {}
-    for name, folder in {"core": REPOSITORY, **{name: REPOSITORY / "integrations" / name for name in ADAPTERS}}.items():
+    folders = {"core": REPOSITORY} | {name: REPOSITORY / "integrations" / name for name in ADAPTERS}
+    for name, folder in folders.items():
         place = tmp_path_factory.mktemp(name)
-        done = run(
-            sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(place), cwd=folder
-        )
+        command = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(place))
+        done = run(*command, cwd=folder)
         assert done.returncode == 0, done.stderr
         (built[name],) = place.iterdir()
     return built
