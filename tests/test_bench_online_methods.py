@@ -277,7 +277,7 @@ def test_asking_once_more_for_a_measurement_leaves_no_trace_in_the_memory(tmp_pa
     memory = remembering("ours", shared)
     for question in shared.questions[:14]:
         memory.learn(question)
-    uses = memory.opened.store.uses
+    uses = memory._opened.store.uses
     memory.ask(shared.questions[14:])
     once = len(uses())
     assert once == sum(some[0].source is not None for some in memory.collect()) > 0

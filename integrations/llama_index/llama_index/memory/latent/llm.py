@@ -25,9 +25,8 @@ from llama_index.core.tools import BaseTool
 from llama_index.memory.latent.messages import ANSWER, chat_messages, reference_in
 from llama_index.memory.latent.rooted import Rooted
 
-from latent_memory_plugin import ChatModel, Choice, InputError, Reference, Reply, SamplingConfig
+from latent_memory_plugin import ChatModel, Choice, InputError, Reference, Reply, SamplingConfig, question_of
 from latent_memory_plugin import LatentMemory as CoreMemory
-from latent_memory_plugin.chat import question_of
 
 Piece = TypeVar("Piece")
 Method = TypeVar("Method", bound=Callable[..., Any])
