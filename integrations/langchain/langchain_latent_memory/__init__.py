@@ -25,7 +25,8 @@ def __getattr__(name: str) -> Any:
     try:
         from langchain_latent_memory.middleware import LatentMemoryMiddleware
     except ModuleNotFoundError as exc:
+        package = (exc.name or "langchain").partition(".")[0]
         raise ImportError(
-            f"LatentMemoryMiddleware needs the package {exc.name!r}: pip install 'langchain-latent-memory[agents]'."
+            f"LatentMemoryMiddleware needs the package {package!r}: pip install 'langchain-latent-memory[agents]'."
         ) from exc
     return LatentMemoryMiddleware

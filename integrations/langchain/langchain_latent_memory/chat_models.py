@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall, ToolCall, ToolCallChunk
-from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
@@ -19,9 +18,11 @@ from typing_extensions import Self
 
 from langchain_latent_memory.memory import LatentMemory
 from langchain_latent_memory.messages import CARRIER, asked, carried, carrying, templated
+from langchain_latent_memory.replies import last_chunk, message_of
 from langchain_latent_memory.runs import model_run, runs
-from latent_memory_plugin import ChatModel, Choice, ConfigError, Occasion, Reference, Reply, Rollout
+from latent_memory_plugin import ChatModel, ConfigError, ModelConfig, Occasion, Reference, Reply, Rollout
 from latent_memory_plugin import LatentMemory as Core
+from latent_memory_plugin.shared import chosen_model
 
 SAMPLING = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_new_tokens"}
 """LangChain's names of the sampling settings → ours."""
@@ -86,12 +87,18 @@ class ChatLatent(BaseChatModel):
         return {**told, "ls_provider": "latent", "ls_model_name": kwargs.get("model") or self._own.model_name}
 
     def reading(self, memory: LatentMemory) -> "ChatLatent":
-        """The same model on that memory, where it has neither a memory nor a model of its own."""
-        if self.memory is not None or self.model is not None:
+        """The same model on that memory, where it has neither a memory nor another model of its own."""
+        if not self._reads(memory.core):
             return self
         told = self.model_copy(update={"memory": memory})
         told._own = memory
         return told
+
+    def _reads(self, core: Core) -> bool:
+        if self.memory is not None or self.model is None:
+            return self.memory is None
+        own = chosen_model(self.model)
+        return (own.name or "embedded") == core.model.name if isinstance(own, ModelConfig) else own is core.model
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own token ids of a text."""
@@ -135,7 +142,7 @@ class ChatLatent(BaseChatModel):
         self._answered(run_id, occasion, reply)
         generations = [
             ChatGeneration(
-                message=_message(chat, reply, choice, number),
+                message=message_of(chat, reply, choice, number),
                 generation_info={"finish_reason": choice.finish_reason},
             )
             for number, choice in enumerate(reply.choices)
@@ -158,7 +165,7 @@ class ChatLatent(BaseChatModel):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
                 continue
             self._answered(run_id, occasion, piece)
-            yield _last(chat, piece)
+            yield last_chunk(chat, piece)
 
     def _request(
         self,
@@ -184,8 +191,8 @@ class ChatLatent(BaseChatModel):
             "seed": kwargs.get("seed", self.seed),
             "answer_id": None if run_id is None else run_id.hex,
         }
-        elsewhere = occasion is not None and self.memory is None and self.model is None
-        return ChatModel(occasion.memory if occasion and elsewhere else self._own.core, self.parser), options
+        core = occasion.memory if occasion is not None and self._reads(occasion.memory) else self._own.core
+        return ChatModel(core, self.parser), options
 
     def _occasion(
         self, run_id: UUID | None, messages: Sequence[BaseMessage], kwargs: dict[str, Any]
@@ -243,70 +250,9 @@ class ChatLatent(BaseChatModel):
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         shaped = isinstance(schema, type) and issubclass(schema, BaseModel)
-        parser: Any = PydanticOutputParser(pydantic_object=schema) if shaped else JsonOutputParser()
+        parser: Any = PydanticOutputParser(pydantic_object=cast(Any, schema)) if shaped else JsonOutputParser()
         if not include_raw:
             return self | parser
         parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
         failed = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=self) | parsed.with_fallbacks([failed], exception_key="parsing_error")
-
-
-def _message(chat: ChatModel, reply: Reply, choice: Choice, number: int) -> AIMessage:
-    return AIMessage(
-        content=choice.text,
-        tool_calls=[ToolCall(name=call.name, args=call.arguments, id=call.id) for call in choice.tool_calls],
-        invalid_tool_calls=[_invalid(written) for written in choice.invalid_calls],
-        usage_metadata=_usage(reply) if number == 0 else None,
-        response_metadata=_metadata(chat, reply),
-    )
-
-
-def _last(chat: ChatModel, reply: Reply) -> ChatGenerationChunk:
-    """The end of a stream: chunks are joined by adding up, so what is said once is said here."""
-    choice = reply.choices[0]
-    calls = [
-        ToolCallChunk(name=call.name, args=call.as_json(), id=call.id, index=number)
-        for number, call in enumerate(choice.tool_calls)
-    ]
-    message = AIMessageChunk(
-        content="",
-        tool_call_chunks=calls,
-        usage_metadata=_usage(reply),
-        response_metadata=_metadata(chat, reply),
-        chunk_position="last",
-    )
-    return ChatGenerationChunk(message=message, generation_info={"finish_reason": choice.finish_reason})
-
-
-def _metadata(chat: ChatModel, reply: Reply) -> dict[str, Any]:
-    answer = reply.answer
-    return {
-        "model_name": chat.memory.model.name,
-        "model_provider": "latent",
-        CARRIER: {
-            "ids": list(answer.latent_ids),
-            "similarity": answer.similarity,
-            "reason": answer.reason,
-            "answer_id": answer.id,
-            "answer": answer.answer,
-            "seed": answer.seed,
-        },
-    }
-
-
-def _usage(reply: Reply) -> UsageMetadata:
-    """Tokens; those of the Latent are counted among the input and told apart."""
-    usage = reply.answer.usage
-    read = usage.prompt_tokens + usage.latent_tokens
-    details: Any = InputTokenDetails()
-    details["latent"] = usage.latent_tokens
-    return UsageMetadata(
-        input_tokens=read,
-        output_tokens=usage.completion_tokens,
-        total_tokens=read + usage.completion_tokens,
-        input_token_details=details,
-    )
-
-
-def _invalid(written: str) -> InvalidToolCall:
-    return InvalidToolCall(name=None, args=written, id=None, error="It is no JSON with a name and arguments.")

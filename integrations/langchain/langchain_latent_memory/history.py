@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -32,8 +32,9 @@ class LatentChatMessageHistory(BaseChatMessageHistory):
         """`root` is the folder of the store; by default `LATENT_MEMORY_ROOT`, else the user's data folder. Raises
         InputError."""
         for name, value in (("session_id", session_id), ("namespace", namespace)):
-            if not isinstance(value, str) or not value:  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InputError(f"{name}={value!r:.80} names nothing; pass a text that is not empty.")
+            text = str(value).encode(errors="ignore").decode()  # no file keeps half a character
+            if not text or text != value:
+                raise InputError(f"{name}={value!r:.80} names nothing; pass a text of whole characters, not empty.")
         self.session_id, self.namespace = session_id, namespace
         self.path = Core(root).root / FILE
 
@@ -61,7 +62,7 @@ class LatentChatMessageHistory(BaseChatMessageHistory):
             )
 
     @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
+    def _database(self) -> Generator[sqlite3.Connection]:
         """One transaction."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=PATIENCE_SECONDS)) as database:

@@ -14,16 +14,31 @@ from typing_extensions import Self, override
 
 from langchain_latent_memory.messages import CARRIER, asked, carrying
 from langchain_latent_memory.runs import Offer, offered, runs
-from latent_memory_plugin import Answer, ChatModel, Config, InputError, Occasion, Outcome, Standing, When
+from latent_memory_plugin import (
+    Answer,
+    ChatModel,
+    Config,
+    ContextLengthError,
+    InputError,
+    Occasion,
+    Outcome,
+    Reference,
+    Standing,
+    When,
+)
 from latent_memory_plugin import LatentMemory as Core
+from latent_memory_plugin.shared import chosen_model
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManagerForChainRun
 
-try:
-    from langchain_classic.base_memory import BaseMemory
-except ModuleNotFoundError:
     from langchain_latent_memory.without_classic import BaseMemory
+else:
+    try:
+        from langchain_classic.base_memory import BaseMemory
+    except ModuleNotFoundError:
+        from langchain_latent_memory.without_classic import BaseMemory
+
 
 Given = PromptValue | str | Sequence[Any]
 
@@ -94,12 +109,16 @@ class LatentMemory(RunnableSerializable[Given, PromptValue], BaseMemory):
     def occasion(self, question: str) -> Occasion:
         """A question under way, memory asked."""
         question = question.strip()
-        return Occasion(self.core, question, self._chat.refer(question), self.learn)
+        try:
+            reference = self._chat.refer(question)
+        except ContextLengthError:  # nothing that long is ever learnt, and another model may be able to read it
+            reference = Reference()
+        return Occasion(self.core, question, reference, self.learn)
 
     @property
     def model_name(self) -> str:
         """Path or hub id of the model, or `embedded`; only one that came in a `core` is loaded to tell."""
-        chosen = self.core.model if self._handed else chosen_model(self.model or self.core.config.model)
+        chosen: Any = self.core.model if self._handed else chosen_model(self.model or self.core.config.model)
         return str(chosen.name or "embedded")
 
     # LCEL

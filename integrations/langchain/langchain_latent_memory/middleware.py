@@ -148,7 +148,7 @@ class LatentMemoryMiddleware(AgentMiddleware[LatentState, Any, Any]):
 def _agent_run() -> UUID | None:
     """The run of the agent in whose step this is; None where Python does not tell (3.10 and older, async)."""
     try:
-        step = get_config()["callbacks"].parent_run_id  # type: ignore[union-attr]
+        step = cast(Any, get_config())["callbacks"].parent_run_id
     except (RuntimeError, KeyError, AttributeError):
         return None
     return runs.parent(step)

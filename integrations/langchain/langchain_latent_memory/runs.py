@@ -1,14 +1,14 @@
 """The tree of runs under way: which episode a model's call belongs to, when it is over, whose answer was whose.
 
 LangChain tells every callback handler when a run starts and ends, and by which run it was started. Two handlers
-for the whole process listen, registered with LangChain's own hook for such handlers; for runs without a Latent they keep
-one entry each while they last.
+for the whole process listen, registered with LangChain's own hook for such handlers; for runs without a Latent they
+keep one entry each while they last.
 """
 
 import threading
 from collections import OrderedDict
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -113,7 +113,7 @@ class Runs(BaseCallbackHandler):
         with self._lock:
             parent = self._parents.pop(run_id, None)
             over = self._occasions.pop(run_id, [])
-            if error is not None and parent in self._parents:
+            if error is not None and parent is not None and parent in self._parents:
                 self._hand_up(parent, over)
                 return
         abandoned = isinstance(error, GeneratorExit)  # nobody reads the stream any more: no failure of the model's
@@ -154,6 +154,9 @@ class Runs(BaseCallbackHandler):
 class Ends(BaseCallbackHandler):
     """Told where a run ends. LangChain calls it in a thread, so that recording an episode holds up no event loop."""
 
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        """Nothing; LangChain would write the messages as text for a handler without this method."""
+
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """It has ended well."""
         runs.ended(run_id)
@@ -181,7 +184,7 @@ class Ends(BaseCallbackHandler):
 
 def _mentions(inputs: Any, occasion: Occasion) -> bool:
     """Whether a chain is given the question; memory may also have been asked for no chain at all."""
-    given: list[Any] = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+    given = cast(dict[str, Any], inputs).values() if isinstance(inputs, dict) else [inputs]
     return any(occasion.question in str(one) for one in given)
 
 
@@ -191,8 +194,8 @@ def _is_of(occasion: Occasion, memory: Core | None) -> bool:
     return memory is None or (mine.root, mine.namespace) == (memory.root, memory.namespace)
 
 
-runs = Runs()
+runs, _told = Runs(), Ends()
 _starts: ContextVar[Runs | None] = ContextVar("latent_memory_starts", default=runs)
-_ends: ContextVar[Ends | None] = ContextVar("latent_memory_ends", default=Ends())
+_ends: ContextVar[Ends | None] = ContextVar("latent_memory_ends", default=_told)
 register_configure_hook(_starts, inheritable=True)
 register_configure_hook(_ends, inheritable=True)
