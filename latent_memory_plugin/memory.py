@@ -66,8 +66,8 @@ class LatentMemory:
         self.root, self.namespace = chosen_root(root), namespace
         self.extract = answers.extract if extract is None else extract
         self.reward, self.verifier, self.watch = reward, verifier, watch
-        loads = chosen_model(self.config.model if model is None else model)
-        self._handle = Handle(self.root, namespace, loads, self.config.retrieve, embed)
+        self.loads = chosen_model(self.config.model if model is None else model)
+        self._handle = Handle(self.root, namespace, self.loads, self.config.retrieve, embed)
         self.enabled = True
         self._lock = threading.RLock()
         self._taught: Learner | None = None

@@ -22,7 +22,6 @@ from langchain_latent_memory.replies import last_chunk, message_of
 from langchain_latent_memory.runs import model_run, runs
 from latent_memory_plugin import ChatModel, ConfigError, ModelConfig, Occasion, Reference, Reply, Rollout
 from latent_memory_plugin import LatentMemory as Core
-from latent_memory_plugin.shared import chosen_model
 
 SAMPLING = {"temperature": "temperature", "top_p": "top_p", "max_tokens": "max_new_tokens"}
 """LangChain's names of the sampling settings → ours."""
@@ -97,8 +96,9 @@ class ChatLatent(BaseChatModel):
     def _reads(self, core: Core) -> bool:
         if self.memory is not None or self.model is None:
             return self.memory is None
-        own = chosen_model(self.model)
-        return (own.name or "embedded") == core.model.name if isinstance(own, ModelConfig) else own is core.model
+        own: Any = self._own.core.loads
+        named = isinstance(own, ModelConfig) and self._own.model_name == LatentMemory.wrap(core).model_name
+        return named or own is core.loads
 
     def get_token_ids(self, text: str) -> list[int]:
         """The model's own token ids of a text."""

@@ -27,7 +27,6 @@ from latent_memory_plugin import (
     When,
 )
 from latent_memory_plugin import LatentMemory as Core
-from latent_memory_plugin.shared import chosen_model
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import CallbackManagerForChainRun
@@ -85,16 +84,13 @@ class LatentMemory(RunnableSerializable[Given, PromptValue], BaseMemory):
     chat_memory: BaseChatMessageHistory | None = Field(default=None, exclude=True)
     """Classic chains: where the conversation is kept; by default in this object."""
     _chat: ChatModel = PrivateAttr()
-    _handed: bool = PrivateAttr(default=False)
     _said: list[BaseMessage] = PrivateAttr(default_factory=list[BaseMessage])
 
     @model_validator(mode="after")
     def _make_core(self) -> Self:
         if self.core is None:
             self.core = Core(self.root, self.model, self.namespace, self.settings)
-        elif isinstance(self.core, Core):
-            self._handed = True
-        else:
+        elif not isinstance(self.core, Core):
             raise InputError(f"core={self.core!r:.80} is no latent_memory_plugin.LatentMemory; pass one, or nothing.")
         self._chat = ChatModel(self.core)
         return self
@@ -117,9 +113,8 @@ class LatentMemory(RunnableSerializable[Given, PromptValue], BaseMemory):
 
     @property
     def model_name(self) -> str:
-        """Path or hub id of the model, or `embedded`; only one that came in a `core` is loaded to tell."""
-        chosen: Any = self.core.model if self._handed else chosen_model(self.model or self.core.config.model)
-        return str(chosen.name or "embedded")
+        """Path or hub id of the model, or `embedded`; nothing is loaded to tell."""
+        return str(self.core.loads.name or "embedded")
 
     # LCEL
 
