@@ -7,7 +7,11 @@ import cli_reference
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = (
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "integrations").glob("*/README.md")),
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)")
 WEIGHTS = REPOSITORY / "latent_memory_plugin" / "sandbox" / "weights" / "model.safetensors"
@@ -20,7 +24,7 @@ def blocks() -> list[object]:
         text = page.read_text(encoding="utf-8")
         for match in BLOCK.finditer(text):
             line = text.count("\n", 0, match.start()) + 2
-            found.append(pytest.param(page, line, match[1], id=f"{page.name}-{line}"))
+            found.append(pytest.param(page, line, match[1], id=f"{page.parent.name}-{page.name}-{line}"))
     return found
 
 
@@ -36,19 +40,21 @@ def test_every_python_block_runs(
     exec(compile("\n" * (line - 1) + code, str(page), "exec"), {"__name__": "__main__"})
 
 
-def test_the_readme_and_the_concepts_hold_python_blocks() -> None:
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 4), ("docs/concepts.md", 1), ("docs/langchain.md", 5), ("docs/llama_index.md", 4)]
+)
+def test_the_pages_hold_python_blocks(page: str, least: int) -> None:
     """Else the test above would run nothing and pass."""
-    for page in (REPOSITORY / "README.md", REPOSITORY / "docs" / "concepts.md"):
-        assert BLOCK.search(page.read_text(encoding="utf-8")), page.name
+    assert len(BLOCK.findall((REPOSITORY / page).read_text(encoding="utf-8"))) >= least
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.name}")
 def test_every_local_link_leads_to_a_file(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.name}")
 def test_every_fence_that_is_opened_is_closed(page: Path) -> None:
     fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert all(fences[::2]) and not any(fences[1::2]), f"{page.name}: {fences}"

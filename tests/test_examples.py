@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLES = REPOSITORY / "examples"
 WEIGHTS = REPOSITORY / "latent_memory_plugin" / "sandbox" / "weights" / "model.safetensors"
+AGENTS = ("langchain_math_agent.py", "llama_index_math_agent.py")
+AGENT_LINES = 60
 PNG_START = b"\x89PNG\r\n\x1a\n"
 LEARN_AND_ASK_LINES = 30
 
@@ -95,6 +98,23 @@ def test_math_agent_refuses_an_unusable_file_in_one_line(tmp_path: Path, lines: 
     assert done.returncode == 1 and named in done.stderr
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "demo.json").exists()
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_is_short(name: str) -> None:
+    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= AGENT_LINES
+
+
+@pytest.mark.slow
+@needs_weights
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_learns_between_two_passes_and_tells_all_accuracies(name: str, tmp_path: Path) -> None:
+    done = run(tmp_path, name, "--problems", "16")
+    assert done.returncode == 0, done.stderr
+    assert "after 16 episodes without a label" in done.stdout
+    shares = re.findall(r"(\d+)%", done.stdout)
+    assert len(shares) == 3 and all(0 <= int(share) <= 100 for share in shares)
+    assert not list(tmp_path.iterdir()), "it learns in a temporary root and leaves nothing behind"
 
 
 @pytest.mark.slow
