@@ -64,13 +64,3 @@ def test_making_objects_loads_nothing_either(tmp_path: Path) -> None:
     )
     assert run("-c", code).stdout.strip() == "False False"
     assert not list(tmp_path.iterdir())
-
-
-def test_only_public_names_of_the_core_are_used() -> None:
-    used = [
-        line
-        for file in (PROJECT / MODULE).glob("*.py")
-        for line in file.read_text().splitlines()
-        if line.startswith("from latent_memory_plugin") and not line.startswith("from latent_memory_plugin import ")
-    ]
-    assert used == ["from latent_memory_plugin.chat import question_of"]
