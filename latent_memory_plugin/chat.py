@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 from latent_memory_plugin import intake
 from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.errors import InputError, NotFoundError
+from latent_memory_plugin.errors import ContextLengthError, InputError, NotFoundError
 from latent_memory_plugin.records import MAX_QUESTION_CHARACTERS, Reference, Reply
 from latent_memory_plugin.tools import Parsed, Parser, chosen_parser, opening_of
-from latent_memory_plugin.turn import Messages, Turn, question_of, tensor_hash
+from latent_memory_plugin.turn import Messages, Turn, tensor_hash
 
 if TYPE_CHECKING:
     from latent_memory_plugin.memory import LatentMemory
-
-__all__ = ["ChatModel", "Messages", "question_of"]
 
 
 class ChatModel:
@@ -39,16 +37,21 @@ class ChatModel:
         return chosen_parser(self._chosen, self.memory.model.chat_template)
 
     def refer(self, question: str) -> Reference:
-        """The reference to the Latent that applies to a question; one without an id where none does."""
-        question = question.strip()
+        """The reference to the Latent that applies to a question; one without an id where none does.
+
+        None does to a question that the model cannot read: it says so itself when it is asked.
+        """
+        question = question.strip()[-MAX_QUESTION_CHARACTERS:]
         if not question:
             return Reference()
-        latent_id = self.memory.find(question[-MAX_QUESTION_CHARACTERS:]).latent_id
         try:
-            tensor = None if latent_id is None else self.memory.opened.store.tensor(latent_id)  # (P, H)
-        except NotFoundError:  # forgotten meanwhile
-            tensor = None
-        return Reference() if tensor is None else Reference(ids=(str(latent_id),), hash=tensor_hash(tensor))
+            latent_id = self.memory.find(question).latent_id
+            if latent_id is None:
+                return Reference()
+            tensor = self.memory.opened.store.tensor(latent_id)  # (P, H)
+        except (ContextLengthError, NotFoundError):  # too long, or forgotten meanwhile
+            return Reference()
+        return Reference(ids=(latent_id,), hash=tensor_hash(tensor))
 
     def reply(
         self,
@@ -69,7 +72,8 @@ class ChatModel:
             latent: what `refer` gave; None and one without an id read none. A Latent that is gone, has changed or was
                 taken back is not read, and the answer's reason says so.
             tools: JSON schemas of functions, for a chat template that knows tools.
-            tool_choice: name of the tool that must be called, or `any`; only where a call can be begun for the model.
+            tool_choice: name of the tool that must be called, or `any`, only where a call can be begun for the model;
+                `auto` leaves it to the model, and with `none` it does not see the tools.
             n: completions.
             seed: the same seed gives the same answer; by default a fresh one.
             answer_id: the answer's id, for `feedback`; by default a fresh one.
@@ -108,6 +112,7 @@ class ChatModel:
         sampling: Mapping[str, Any],
     ) -> Turn:
         _check_tools(tools)
+        tools = () if tool_choice == "none" else tools
         memory, opened = self.memory, self.memory.opened
         parser = self.parser if tools else None
         if tools and parser is None:

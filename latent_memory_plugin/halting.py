@@ -11,7 +11,7 @@ class Halted(BaseException):
 
 def halt(thread: threading.Thread) -> None:
     """Makes the thread's next step of the model raise `Halted`."""
-    if thread.ident is not None:
+    if thread.is_alive() and thread.ident is not None:  # the number of one that has ended may be another's by now
         _halted.add(thread.ident)
 
 

@@ -41,21 +41,22 @@ class Worker:
 
     def close(self) -> None:
         """Lets the episode under way finish and leaves the rest pending in the journal."""
-        with self._lock:
-            self._stopping = True
-            self._queue.put(None)
+        self._stop()
         self._thread.join()
 
     def halt(self) -> None:
         """Breaks off the episode under way at the model's next step; it and the rest stay pending in the journal."""
-        with self._lock:
-            self._stopping = True
-            self._queue.put(None)
+        self._stop()
         halt(self._thread)
 
     def join(self, timeout: float) -> None:
         """Waits so many seconds at most for the thread to end."""
         self._thread.join(timeout)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopping = True
+            self._queue.put(None)
 
     def _run(self) -> None:
         while (episode_id := self._queue.get()) is not None:

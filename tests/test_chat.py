@@ -15,8 +15,7 @@ from memory_world import AGES, ANSWERS, SUMS, config, fake, fake_memory
 from store_builders import latent as record_of
 from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer
 
-from latent_memory_plugin import Answer, ChatModel, LatentMemory, Reference, Reply, ToolCall
-from latent_memory_plugin.chat import question_of
+from latent_memory_plugin import Answer, ChatModel, LatentMemory, Reference, Reply, ToolCall, question_of
 from latent_memory_plugin.config import Config, RouteConfig, SamplingConfig
 from latent_memory_plugin.errors import ConfigError, ContextLengthError, InputError
 from latent_memory_plugin.model import LanguageModel
@@ -522,6 +521,14 @@ def test_what_cannot_be_answered_is_refused_by_the_call_and_not_by_the_first_pie
             chat.stream(QUESTION, tools=[CALC])
 
 
+def test_no_latent_applies_to_a_question_that_the_model_cannot_read(tmp_path: Path) -> None:
+    with tiny_memory(tmp_path) as memory:
+        long = "word " * CONTEXT_TOKENS
+        assert ChatModel(memory).refer(long) == Reference()
+        with pytest.raises(ContextLengthError):  # it says so itself
+            ChatModel(memory).reply(long)
+
+
 def test_streams_read_in_turns_or_in_threads_do_not_disturb_each_other(tiny: LatentMemory) -> None:
     chat, reference = ChatModel(tiny), ChatModel(tiny).refer(QUESTION)
     asked: list[dict[str, Any]] = [{"seed": 1}, {"seed": 2, "latent": reference}]
@@ -759,3 +766,10 @@ def test_a_route_that_compares_takes_no_call_for_an_answer(tmp_path: Path) -> No
         reply = ChatModel(memory).reply(SUM, latent=put(memory, constant(), SUM), tools=[CALC])
     assert (reply.answer.answer, reply.answer.latent_ids) == (OTHER, (ID,))
     assert "The plain model gives no answer." in reply.answer.reason
+
+
+def test_with_tool_choice_none_the_model_sees_no_tools(sandbox: LatentMemory) -> None:
+    chat = ChatModel(sandbox)
+    unseen = chat.reply(QUESTIONS[0], tools=[CALC], tool_choice="none", seed=1)
+    assert unseen.choices == chat.reply(QUESTIONS[0], seed=1).choices
+    assert unseen.choices != chat.reply(QUESTIONS[0], tools=[CALC], seed=1).choices

@@ -1,24 +1,22 @@
 """`ChatLatent`: a local causal language model as a LangChain chat model that reads the Latents messages refer to."""
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
+from langchain_core.runnables import Runnable, run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
 from langchain_latent_memory.memory import LatentMemory
 from langchain_latent_memory.messages import CARRIER, asked, carried, carrying, templated
-from langchain_latent_memory.replies import last_chunk, message_of
+from langchain_latent_memory.replies import json_of, last_chunk, message_of
 from langchain_latent_memory.runs import model_run, runs
 from latent_memory_plugin import ChatModel, ConfigError, ModelConfig, Occasion, Reference, Reply, Rollout
 from latent_memory_plugin import LatentMemory as Core
@@ -249,10 +247,4 @@ class ChatLatent(BaseChatModel):
         the prompt has to ask for; what does not fit raises the parser's error."""
         if method == "function_calling":
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        shaped = isinstance(schema, type) and issubclass(schema, BaseModel)
-        parser: Any = PydanticOutputParser(pydantic_object=cast(Any, schema)) if shaped else JsonOutputParser()
-        if not include_raw:
-            return self | parser
-        parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-        failed = RunnablePassthrough.assign(parsed=lambda _: None)
-        return RunnableMap(raw=self) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+        return json_of(self, schema, include_raw)

@@ -18,11 +18,9 @@ from latent_memory_plugin import (
     Answer,
     ChatModel,
     Config,
-    ContextLengthError,
     InputError,
     Occasion,
     Outcome,
-    Reference,
     Standing,
     When,
 )
@@ -105,11 +103,7 @@ class LatentMemory(RunnableSerializable[Given, PromptValue], BaseMemory):
     def occasion(self, question: str) -> Occasion:
         """A question under way, memory asked."""
         question = question.strip()
-        try:
-            reference = self._chat.refer(question)
-        except ContextLengthError:  # nothing that long is ever learnt, and another model may be able to read it
-            reference = Reference()
-        return Occasion(self.core, question, reference, self.learn)
+        return Occasion(self.core, question, self._chat.refer(question), self.learn)
 
     @property
     def model_name(self) -> str:

@@ -1,11 +1,15 @@
-"""What the model says, as LangChain's messages and chunks."""
+"""What the model says, as LangChain's messages, chunks and objects."""
 
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall, ToolCallChunk
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from pydantic import BaseModel
 
 from langchain_latent_memory.messages import CARRIER
 from latent_memory_plugin import ChatModel, Choice, Reply
@@ -42,6 +46,18 @@ def last_chunk(chat: ChatModel, reply: Reply) -> ChatGenerationChunk:
         chunk_position="last",
     )
     return ChatGenerationChunk(message=message, generation_info={"finish_reason": choice.finish_reason})
+
+
+def json_of(model: Runnable[Any, Any], schema: dict[str, Any] | type, include_raw: bool) -> Runnable[Any, Any]:
+    """The model with the JSON in its text read as that shape; with `include_raw` a dict of the message, what was read,
+    and the parser's error in place of raising it."""
+    shaped = isinstance(schema, type) and issubclass(schema, BaseModel)
+    parser: Any = PydanticOutputParser(pydantic_object=cast(Any, schema)) if shaped else JsonOutputParser()
+    if not include_raw:
+        return model | parser
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
 def _metadata(chat: ChatModel, reply: Reply) -> dict[str, Any]:

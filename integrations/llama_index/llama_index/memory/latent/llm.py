@@ -1,7 +1,7 @@
 """`LatentLLM`: the model that reads Latents, as LlamaIndex's function calling language model."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from llama_index.core.base.llms.types import (
@@ -14,7 +14,6 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
     MessageRole,
-    TextBlock,
     ToolCallBlock,
 )
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -23,12 +22,12 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import BaseTool
 from llama_index.memory.latent.messages import ANSWER, chat_messages, reference_in
+from llama_index.memory.latent.replies import completion, in_threads, message
 from llama_index.memory.latent.rooted import Rooted
 
-from latent_memory_plugin import ChatModel, Choice, InputError, Reference, Reply, SamplingConfig, question_of
+from latent_memory_plugin import ChatModel, InputError, Reference, Reply, SamplingConfig, question_of
 from latent_memory_plugin import LatentMemory as CoreMemory
 
-Piece = TypeVar("Piece")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 OPTIONS = ("temperature", "max_tokens", "top_p", "stop", "seed")
@@ -118,28 +117,28 @@ class LatentLLM(Rooted, FunctionCallingLLM):
     @_chat_events
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`, in threads."""
-        return _in_threads(await asyncio.to_thread(self._streamed, messages, kwargs))
+        return in_threads(await asyncio.to_thread(self._streamed, messages, kwargs))
 
     @_completion_events
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Answers a prompt: a chat of one user message, whether `formatted` or not."""
-        return _completion(self._replied(_said(prompt), kwargs))
+        return completion(self._replied(_said(prompt), kwargs))
 
     @_completion_events
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, piece by piece."""
-        return (_completion(one) for one in self._streamed(_said(prompt), kwargs))
+        return (completion(one) for one in self._streamed(_said(prompt), kwargs))
 
     @_completion_events
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `complete`, in a thread."""
-        return _completion(await asyncio.to_thread(self._replied, _said(prompt), kwargs))
+        return completion(await asyncio.to_thread(self._replied, _said(prompt), kwargs))
 
     @_completion_events
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`, in threads."""
         drawn = await asyncio.to_thread(self._streamed, _said(prompt), kwargs)
-        return _in_threads(_completion(one) for one in drawn)
+        return in_threads(completion(one) for one in drawn)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -233,35 +232,8 @@ class LatentLLM(Rooted, FunctionCallingLLM):
             "invalid_calls": list(choice.invalid_calls),
             "seed": answer.seed,
         }
-        return ChatResponse(message=_message(choice, told, one_call), raw=raw, additional_kwargs=dict(usage))
-
-
-def _message(choice: Choice, told: dict[str, Any], one_call: bool) -> ChatMessage:
-    """What the model says, calls that cannot be read as they were written, so that nothing is lost, then its calls."""
-    text = "\n".join(part for part in (choice.text, *choice.invalid_calls) if part)
-    calls = [
-        ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments)
-        for call in choice.tool_calls[: 1 if one_call else None]
-    ]
-    return ChatMessage(
-        role=MessageRole.ASSISTANT, blocks=[TextBlock(text=text), *calls], additional_kwargs={ANSWER: told}
-    )
+        return ChatResponse(message=message(choice, told, one_call), raw=raw, additional_kwargs=dict(usage))
 
 
 def _said(text: str) -> list[ChatMessage]:
     return [ChatMessage(role=MessageRole.USER, content=text)]
-
-
-def _completion(response: ChatResponse) -> CompletionResponse:
-    return CompletionResponse(
-        text=response.message.content or "",
-        delta=response.delta,
-        raw=response.raw,
-        additional_kwargs=response.additional_kwargs | response.message.additional_kwargs,
-    )
-
-
-async def _in_threads(pieces: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
-    """Each piece is made in a thread, so that others may go on meanwhile."""
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece

@@ -4,15 +4,15 @@ import threading
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 from weakref import WeakValueDictionary
 
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
-from latent_memory_plugin import ChatModel, ContextLengthError, InputError, Occasion, Outcome, Reference
+from latent_memory_plugin import ChatModel, InputError, Occasion, Outcome, Reference, When
 from latent_memory_plugin import LatentMemory as CoreMemory
 
-Learn = Literal["background", "now", "manual"] | None
+Learn = When | None
 """When an episode is learnt from; None records nothing."""
 
 ABANDONED = "The next question came before an answer."
@@ -79,7 +79,7 @@ class Sitting(BaseModel):
         with self._lock:
             asked = self.asked
             if asked is None or asked.question != question or (asked.over and anew):
-                found = _found(chat, question).carried()
+                found = chat.refer(question).carried()
                 left, self._attempt = self._attempt, None
                 asked = self.asked = Asked(question=question, latent=found, over=answered)
             self._resume(chat.memory, learn)
@@ -120,12 +120,6 @@ class Sitting(BaseModel):
 
 def check_learn(learn: Any) -> None:
     """Raises InputError where it names no time to learn."""
-    if learn not in ("background", "now", "manual", None):
-        raise InputError(f"learn={learn!r} is unknown; choose 'background', 'now', 'manual' or None.")
-
-
-def _found(chat: ChatModel, question: str) -> Reference:
-    try:
-        return chat.refer(question)
-    except ContextLengthError:  # the model says so itself when it is asked, and the episode is recorded as failed
-        return Reference()
+    known = (*get_args(When), None)
+    if learn not in known:
+        raise InputError(f"learn={learn!r} is unknown; choose one of {', '.join(map(repr, known))}.")
