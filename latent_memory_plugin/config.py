@@ -11,6 +11,7 @@ from latent_memory_plugin.frozen import Frozen
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0)]
+RewardScale = Literal["group", "batch", "none"]
 
 NEVER = 1_000_000_000
 """More episodes or uses than there will be."""
@@ -103,6 +104,9 @@ class DistilConfig(_Config):
     """`grpo`: optimiser steps from one batch of fresh completions."""
     clip: Rate = 0.2
     """`grpo` with several updates: how far a token's probability ratio may leave 1 before its gradient stops."""
+    scale_rewards: RewardScale = "group"
+    """`grpo`: what a reward's distance from the mean of its group is divided by: the deviation of its `group`, that of
+    the whole `batch`, or nothing (`none`)."""
     kl: Annotated[float, Field(ge=0.0)] = 0.0
     """`grpo`: weight of the divergence from the plain model."""
     max_gradient_norm: Rate = 1.0

@@ -13,7 +13,7 @@ from latent_memory_plugin.config import DistilConfig, SamplingConfig
 from latent_memory_plugin.distil import OBJECTIVES, Attempt, Lesson, Step, distil, imitate, lessons
 from latent_memory_plugin.distil.batches import split, token_mean
 from latent_memory_plugin.distil.descent import descend
-from latent_memory_plugin.distil.grpo import Sampled, Scored, _reward, advantages, policy_loss
+from latent_memory_plugin.distil.grpo import Sampled, Scored, _judge, advantages, policy_loss
 from latent_memory_plugin.distil.imitate import examples
 from latent_memory_plugin.errors import DistilError, RewardError
 from latent_memory_plugin.judge import Judge, Reward
@@ -144,10 +144,19 @@ def test_the_gradient_of_imitation_equals_finite_differences() -> None:
 
 
 def test_advantages_have_zero_mean_and_unit_deviation_and_vanish_where_all_agree() -> None:
-    values = advantages(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0]))
-    assert values.mean().item() == pytest.approx(0, abs=1e-6)
-    assert values.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    assert not advantages(torch.ones(4)).any()
+    mixed, equal = advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0], [1.0] * 5]))
+    assert mixed.mean().item() == pytest.approx(0, abs=1e-6)
+    assert mixed.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    assert not equal.any()
+
+
+def test_what_an_advantage_is_divided_by_is_a_setting() -> None:
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    apart = rewards - rewards.mean(dim=1, keepdim=True)
+    assert torch.equal(advantages(rewards, "none"), apart)
+    assert torch.allclose(advantages(rewards, "batch"), apart / rewards.std(correction=0))
+    assert torch.allclose(advantages(rewards, "group").std(dim=1, correction=0), torch.ones(2))
+    assert not advantages(torch.ones(2, 4), "batch").any()
 
 
 def sampled(advantage: float) -> Sampled:
@@ -186,9 +195,12 @@ def test_the_divergence_holds_the_latent_nearer_to_the_plain_model() -> None:
 def test_the_advantage_of_a_lesson_is_weighed_by_its_trust() -> None:
     one = attempt()
     group = list(rollouts("2", "3", "3", "3"))
-    full, tenth = (_reward(one, replace(one.lessons[0], trust=trust), group) for trust in (1.0, 0.1))
+    full, tenth = (
+        _judge(replace(one, lessons=(replace(one.lessons[0], trust=trust),)), [group]) for trust in (1.0, 0.1)
+    )
     assert [sampled.reward for sampled in full] == [sampled.reward for sampled in tenth] == [1, 0, 0, 0]
-    assert [sampled.advantage for sampled in full] == pytest.approx(advantages(torch.tensor([1.0, 0, 0, 0])).tolist())
+    expected = advantages(torch.tensor([[1.0, 0, 0, 0]]))[0].tolist()
+    assert [sampled.advantage for sampled in full] == pytest.approx(expected)
     assert [10 * sampled.advantage for sampled in tenth] == pytest.approx([sampled.advantage for sampled in full])
 
 

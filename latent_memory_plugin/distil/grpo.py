@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latent_memory_plugin.config import RewardScale
 from latent_memory_plugin.distil.batches import split, token_mean
 from latent_memory_plugin.distil.descent import descend
-from latent_memory_plugin.distil.lesson import Attempt, Lesson, Step
+from latent_memory_plugin.distil.lesson import Attempt, Step
 from latent_memory_plugin.records import Rollout
 
 SMALLEST_DEVIATION = 1e-4
+"""Rewards that deviate less count as equal."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,17 @@ def grpo(attempt: Attempt, start: Tensor) -> Tensor:
     return descend(start, objective, attempt)
 
 
-def advantages(rewards: Tensor) -> Tensor:
-    """Group-normalised advantages (arXiv 2402.03300, section 4.1.2) of rewards (N,); 0 where all are equal."""
-    deviation = rewards.std(correction=0)
-    if deviation < SMALLEST_DEVIATION:
-        return torch.zeros_like(rewards)  # (N,)
-    return (rewards - rewards.mean()) / deviation  # (N,)
+def advantages(rewards: Tensor, scale: RewardScale = "group") -> Tensor:
+    """How much better than its group each completion is: rewards (G, N) of G groups give advantages (G, N).
+
+    `group` divides by the deviation of the group (arXiv 2402.03300, section 4.1.2), `batch` by that of all groups,
+    `none` not at all (arXiv 2503.20783, section 3.2). A group of equal rewards has 0 everywhere.
+    """
+    apart = rewards - rewards.mean(dim=1, keepdim=True)  # (G, N)
+    if scale == "none":
+        return apart
+    deviation = rewards.std(dim=1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
+    return torch.where(deviation < SMALLEST_DEVIATION, 0.0, apart / deviation)  # (G, N)
 
 
 def policy_loss(new: Tensor, scored: Scored, mask: Tensor, clip: float, kl: float) -> Tensor:
@@ -92,16 +99,18 @@ def _sample(attempt: Attempt, latent: Tensor, number: int) -> list[Sampled]:
     groups = attempt.model.sample(
         questions, [now] * len(questions), attempt.config.rollouts, attempt.sampling, seed=attempt.seed * 1000 + number
     )
-    pairs = zip(attempt.lessons, groups, strict=True)
-    return [sampled for lesson, group in pairs for sampled in _reward(attempt, lesson, group)]
+    return _judge(attempt, groups)
 
 
-def _reward(attempt: Attempt, lesson: Lesson, group: list[Rollout]) -> list[Sampled]:
-    rewards = [attempt.score(lesson.problem.question, lesson.answer, rollout) for rollout in group]
-    values = advantages(torch.tensor(rewards)) * lesson.trust  # (N,)
+def _judge(attempt: Attempt, groups: list[list[Rollout]]) -> list[Sampled]:
+    """One group of rollouts per lesson, every rollout with its reward and its advantage."""
+    pairs = list(zip(attempt.lessons, groups, strict=True))
+    rewards = [[attempt.score(one.problem.question, one.answer, rollout) for rollout in group] for one, group in pairs]
+    values = advantages(torch.tensor(rewards), attempt.config.scale_rewards).tolist()  # (G, N)
     return [
-        Sampled(lesson.problem.question, rollout.token_ids, reward, float(value))
-        for rollout, reward, value in zip(group, rewards, values, strict=True)
+        Sampled(lesson.problem.question, rollout.token_ids, reward, value * lesson.trust)
+        for (lesson, group), *worth in zip(pairs, rewards, values, strict=True)
+        for rollout, reward, value in zip(group, *worth, strict=True)
     ]
 
 
