@@ -16,7 +16,6 @@ RewardScale = Literal["group", "batch", "none"]
 NEVER = 1_000_000_000
 """More episodes or uses than there will be."""
 
-
 Settings = TypeVar("Settings", bound="_Config")
 
 
@@ -88,8 +87,7 @@ class DistilConfig(_Config):
     """How a candidate Latent is trained."""
 
     objective: Literal["imitate", "grpo", "imitate_then_grpo"] = "imitate"
-    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh rollouts.
-    `imitate_then_grpo`: the one after the other."""
+    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh ones. Or both."""
     latent_tokens: Positive = 20
     """Vectors in a Latent, P."""
     steps: Positive = 60
@@ -191,6 +189,32 @@ class NeighbourConfig(_Config):
         return _ordered(self, "min_parents", "max_parents")
 
 
+class WorkerConfig(_Config):
+    """How the background worker goes about its queue."""
+
+    queue: Positive = 1000
+    """Episodes that wait for the worker at most."""
+    full: Literal["leave", "wait"] = "leave"
+    """With a full queue `observe(when="background")` will `leave` the episode to `consolidate()`, or `wait` for room."""
+    attempts: Positive = 3
+    """How often an episode that breaks off is tried before it is marked as failed."""
+    backoff: Rate = 1.0
+    """Seconds before the second attempt; doubled before each further one."""
+
+
+class StoreConfig(_Config):
+    """What is kept, and how much of it."""
+
+    keep_text: bool = True
+    """False writes no question and no completion to the disk, only each question's SHA-256; texts stay in memory."""
+    max_latents: Positive | None = None
+    """Latents a namespace holds at most; None is any number."""
+    max_bytes: Positive | None = None
+    """Bytes its Latent files take at most."""
+    max_age_days: Rate | None = None
+    """Days since a Latent was made or last read, at most."""
+
+
 class Config(_Config):
     """All settings of a `LatentMemory`."""
 
@@ -203,6 +227,8 @@ class Config(_Config):
     retrieve: RetrieveConfig = RetrieveConfig()
     route: RouteConfig = RouteConfig()
     neighbours: NeighbourConfig = NeighbourConfig()
+    worker: WorkerConfig = WorkerConfig()
+    store: StoreConfig = StoreConfig()
     seed: int = 0
     """Seed of all that learning samples: the same episodes in the same order give the same Latents."""
 

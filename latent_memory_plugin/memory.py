@@ -16,9 +16,10 @@ from typing_extensions import Self
 from latent_memory_plugin import answers, intake
 from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
+from latent_memory_plugin.keeping import Keeping
 from latent_memory_plugin.life import Life
 from latent_memory_plugin.records import Answer, Episode, EpisodeState, Hit, Outcome, Problem, Rollout
-from latent_memory_plugin.records.latent import USABLE, Candidate, Latent, Standing
+from latent_memory_plugin.records.latent import Candidate, Standing
 from latent_memory_plugin.shared import Handle, Opened, chosen_model, chosen_root
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.verify import Score, Verifier
 
 
-class LatentMemory:
+class LatentMemory(Keeping):
     """Memory of one namespace for one language model.
 
     Nothing is loaded or opened before the first use. Objects with the same root, namespace and model share one loaded
@@ -176,29 +177,6 @@ class LatentMemory:
         answer_id, opened = intake.answer_id(answer), self.opened
         with opened.learning:
             return Life(opened.store, self.config.life).feedback(answer_id, correct)
-
-    def latents(self) -> Iterator[Latent]:
-        """The Latents that are read, live or on probation, oldest first; `standing` tells which."""
-        store = self.opened.store
-        return (latent for latent in store.latents() if store.standing(latent.id).state in USABLE)
-
-    def standing(self, latent_id: str) -> Standing:
-        """What a Latent may do now, and why. Raises `NotFoundError`."""
-        return self.opened.store.standing(latent_id)
-
-    def roll_back(self, latent_id: str) -> Standing:
-        """Takes a Latent back in favour of its last version that passed a trial. Raises `NotFoundError`."""
-        opened = self.opened
-        with opened.learning:
-            return Life(opened.store, self.config.life).roll_back(latent_id, "Taken back by hand.")
-
-    def latent(self, latent_id: str) -> Latent:
-        """One Latent's record. Raises `NotFoundError`."""
-        return self.opened.store.latent(latent_id)
-
-    def forget(self, latent_id: str) -> None:
-        """Deletes a Latent. Raises `NotFoundError`."""
-        self.opened.store.remove(latent_id)
 
     def close(self) -> None:
         """Ends the worker after its current episode, leaves the rest pending, and releases model and store."""

@@ -67,7 +67,8 @@ ROOMS = {
     "chat": Room(f"{RECORDS} intake asker tools turn"),
     "occasion": Room("errors intake records"),
     "learner": Room(f"{RECORDS} retrieve consolidate worker", "numpy"),
-    "memory": Room(f"{RECORDS} answers intake judge life consolidate shared asker learner"),
+    "keeping": Room(f"{RECORDS} life shared"),
+    "memory": Room(f"{RECORDS} answers intake judge life consolidate shared asker learner keeping"),
     "sandbox": Room(f"{RECORDS} answers model", "torch transformers tokenizers safetensors numpy"),
     "questions": Room("errors records"),
     "bench": Room(

@@ -41,6 +41,18 @@ _STEPS = (
         "CREATE INDEX uses_by_latent ON uses (latent_id, number)",
         "CREATE INDEX uses_by_problem ON uses (problem_hash, number)",
     ),
+    (
+        "ALTER TABLE episodes ADD COLUMN problem_hash TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX episodes_by_problem ON episodes (problem_hash)",
+        """CREATE TABLE queue (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            episode_id TEXT NOT NULL UNIQUE,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            reason TEXT NOT NULL DEFAULT '')""",
+        """CREATE TABLE claims (
+            episode_id TEXT PRIMARY KEY,
+            owner TEXT NOT NULL)""",
+    ),
 )
 """What takes the tables from each version to the next, from an empty file on."""
 
