@@ -87,7 +87,7 @@ class DistilConfig(_Config):
     """How a candidate Latent is trained."""
 
     objective: Literal["imitate", "grpo", "imitate_then_grpo"] = "imitate"
-    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient on fresh ones. Or both."""
+    """`imitate`: cross-entropy on the rollouts that agree with the vote. `grpo`: policy gradient. Or both."""
     latent_tokens: Positive = 20
     """Vectors in a Latent, P."""
     steps: Positive = 60
@@ -195,7 +195,7 @@ class WorkerConfig(_Config):
     queue: Positive = 1000
     """Episodes that wait for the worker at most."""
     full: Literal["leave", "wait"] = "leave"
-    """With a full queue `observe(when="background")` will `leave` the episode to `consolidate()`, or `wait` for room."""
+    """With a full queue, `observe(when="background")` may `leave` the episode to `consolidate()`, or `wait`."""
     attempts: Positive = 3
     """How often an episode that breaks off is tried before it is marked as failed."""
     backoff: Rate = 1.0
