@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import Config, SamplingConfig
-from latent_memory_plugin.errors import NotFoundError
+from latent_memory_plugin.errors import IndexUnavailableError, NotFoundError
 from latent_memory_plugin.records import USABLE, Answer, Hit, Problem, Rollout, Usage, Use
 from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.seams import Conversation, Model, Store
@@ -106,7 +106,10 @@ class Asker:
         if not self.enabled:
             return [NO_MEMORY for _ in problems]
         keys = self.encoder.keys([problem.question for problem in problems])  # (N, D)
-        return [retrieve(self.store, key, self.config.retrieve, self.config.route.mode) for key in keys]
+        try:
+            return [retrieve(self.store, key, self.config.retrieve, self.config.route.mode) for key in keys]
+        except IndexUnavailableError as exc:  # the plain model answers, and the answer says why
+            return [Hit(latent_id=None, similarity=None, reason=str(exc)) for _ in problems]
 
     def conclude(
         self, routes: Sequence[Route], sides: Sequence[Sequence[Side]], sampling: SamplingConfig, seed: int

@@ -212,7 +212,7 @@ class StoreConfig(_Config):
     max_bytes: Positive | None = None
     """Bytes its Latent files take at most."""
     max_age_days: Rate | None = None
-    """Days since a Latent was made or last read, at most."""
+    """Days since a Latent was stored here, learnt or imported, or last read, at most."""
 
 
 class Config(_Config):

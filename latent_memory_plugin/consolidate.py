@@ -11,12 +11,14 @@ from torch import Tensor
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.distil import Attempt, distil, lessons
 from latent_memory_plugin.encoder import Encoder
-from latent_memory_plugin.errors import DistilError, ModelError, RewardError
+from latent_memory_plugin.errors import DistilError, IndexUnavailableError, ModelError, RewardError
+from latent_memory_plugin.eviction import Budget
 from latent_memory_plugin.forms.soft_prompt import start
 from latent_memory_plugin.gather import Gatherer, derived_seed
 from latent_memory_plugin.judge import Judge
 from latent_memory_plugin.life import Life
-from latent_memory_plugin.neighbourhood import Neighbourhood, believes, nearby, neighbourhood, witnesses
+from latent_memory_plugin.neighbourhood import Neighbourhood, believes, distrust, nearby, neighbourhood, witnesses
+from latent_memory_plugin.race import Overtaken, Race, repeated, settle
 from latent_memory_plugin.records import (
     Candidate,
     Episode,
@@ -29,7 +31,7 @@ from latent_memory_plugin.records import (
     Vote,
 )
 from latent_memory_plugin.registry import Registry, array
-from latent_memory_plugin.retrieve import covering, retrieve
+from latent_memory_plugin.retrieve import covering
 from latent_memory_plugin.seams import Model, Store
 from latent_memory_plugin.trial import Court, Evidence, trial, untried
 
@@ -68,14 +70,15 @@ class Consolidator:
 
     def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with rollouts and a vote; of a covered question whose rollouts nobody handed over, none."""
-        wanted = [episode for episode in episodes if episode.rollouts or not self._covered(episode)]
+        wanted = [one for one in episodes if one.rollouts or not one.problem.has_text or not self._covered(one)]
         done = {one.id: one for one in Gatherer(self.model, self.store, self.config, self.judge).gather(wanted)}
         return [done.get(episode.id, episode) for episode in episodes]
 
     def learn(self, episode: Episode) -> Outcome:
         """What becomes of a gathered episode; its new state and reason are journaled.
 
-        One that took part in a neighbour's attempt, or failed before, keeps the state it got there.
+        One that took part in a neighbour's attempt, or failed before, keeps the state it got there. Raises
+        IndexUnavailableError: the episode stays pending with that reason.
         """
         if episode.state != "pending":
             reason = f"Settled before its turn. {episode.reason}"
@@ -84,31 +87,39 @@ class Consolidator:
         try:
             if believes(episode.vote, self.config):
                 Life(self.store, self.config.life).witness(episode)
-            outcome = self._attempt(episode)
+            outcome = repeated(lambda: self._attempt(episode))
         except (DistilError, ModelError, RewardError) as exc:
             outcome = self._outcome(episode, "failed", str(exc))
+        except Overtaken as exc:
+            outcome = self._outcome(episode, "waiting", str(exc))
+        except IndexUnavailableError as exc:
+            settle(self.store, episode.id, "pending", str(exc))
+            raise
         outcome = outcome.model_copy(update={"seconds": time.monotonic() - began})
-        self._settle(episode, STATE_AFTER[outcome.status], outcome.reason)
+        settle(self.store, episode.id, STATE_AFTER[outcome.status], outcome.reason)
         return outcome
 
     @property
     def _registry(self) -> Registry:
         return Registry(self.model, self.store, self.encoder.name, self.namespace, self.config.distil.objective)
 
-    def _covered(self, episode: Episode) -> bool:
-        return covering(self.store, self.store.episode_key(episode.id), self.config.retrieve).latent_id is not None
+    @property
+    def _race(self) -> Race:
+        return Race(self.store, self.config.retrieve)
 
-    def _current(self, key: np.ndarray) -> str | None:
-        """Id of the usable Latent that covers this key (D,)."""
-        return retrieve(self.store, key, self.config.retrieve).latent_id
+    def _covered(self, episode: Episode) -> bool:
+        """Whether nothing is left to learn there, or the index, without which nothing can be, does not answer."""
+        try:
+            key = self.store.episode_key(episode.id)  # (D,)
+            return covering(self.store, key, self.config.retrieve).latent_id is not None
+        except IndexUnavailableError:
+            return True
 
     def _attempt(self, episode: Episode) -> Outcome:
-        key = self.store.episode_key(episode.id)  # (D,)
-        current = self._current(key)
+        key, current = self.store.episode_key(episode.id), self._race.current(episode.id)  # (D,)
         if current is not None:
             return self._review(episode, key, self.store.latent(current))
-        refusal = self._distrust(episode.vote)
-        if refusal:
+        if refusal := distrust(episode.vote, self.config):
             return self._outcome(episode, "refused", refusal)
         around = neighbourhood(self.store, episode, key, self.config)
         missing = self.config.neighbours.min_parents - len(around.parents)
@@ -118,17 +129,6 @@ class Consolidator:
             reason = f"Nothing to learn: {_vote(episode).share:.0%} of the rollouts agree already."
             return self._outcome(episode, "skipped", reason)
         return self._enter(episode, around)
-
-    def _distrust(self, taken: Vote | None) -> str:
-        """Why an episode's vote is no reason to learn; empty where it is one."""
-        if taken is None or taken.answer is None:
-            return "No rollout holds an answer, so there is nothing to agree on."
-        if not believes(taken, self.config):
-            return (
-                f"The vote is too split: after {taken.total} rollouts its winner leads with a probability of "
-                f"{taken.confidence:.2f}, below {self.config.vote.confidence:.2f}."
-            )
-        return ""
 
     def _review(self, episode: Episode, key: np.ndarray, current: Latent) -> Outcome:
         """A covered episode: it may make the trial of a Latent on probation possible, or a better version."""
@@ -166,15 +166,15 @@ class Consolidator:
         return self._tried(episode, around, tensor, seed, None)
 
     def _promote(self, episode: Episode, around: Neighbourhood, current: Latent, apart: tuple[Episode, ...]) -> Outcome:
-        """The trial of a Latent on probation."""
-        parents = tuple(self.store.episode(one) for one in current.parents)
+        """The trial of a Latent on probation, whether or not the episodes it was learnt from are still there."""
         tensor = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
-        return self._tried(episode, replace(around, parents=parents, witnesses=apart), tensor, current.seed, current)
+        return self._tried(episode, replace(around, parents=(), witnesses=apart), tensor, current.seed, current)
 
     def _renew(self, episode: Episode, around: Neighbourhood, current: Latent) -> Outcome:
         """A new version from a neighbourhood that has grown; where it fails, the current one stays."""
         known = {"known": len(around.known)}
-        self.store.stand(self.store.standing(current.id).model_copy(update=known))
+        with self._race.unchanged(episode.id, current.id):
+            self.store.stand(self.store.standing(current.id).model_copy(update=known))
         seed = derived_seed(self.config.seed, episode.problem.hash)
         return self._tried(episode, around, self._distil(around.parents, seed), seed, current)
 
@@ -189,14 +189,16 @@ class Consolidator:
         if verdict.passed or not self.config.trial.required:
             return self._admit(episode, around, latent, tensor, "live")
         if current is not None and self.store.standing(current.id).state == "probation":
-            self._registry.stand(current.id, "retired", f"It failed its trial. {verdict.reason}", around)
+            with self._race.unchanged(episode.id, current.id):
+                self._registry.stand(current.id, "retired", f"It failed its trial. {verdict.reason}", around)
         return self._concluded(episode, around, latent, "refused", f"Refused. {verdict.reason}")
 
     def _trial(self, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None) -> Trial:
         if not self.config.trial.required:
             return untried("No trial is required.")
         court = Court(self.model, self.config.trial, self.config.sampling, self.judge.score, seed, around.attempt)
-        others = nearby(self.store, self._registry.centre(around.parents), around.known, self.config)
+        centre = self._registry.centre(around.parents, current.id if current else None)  # (D,)
+        others = nearby(self.store, centre, around.known, self.config)
         rival = None
         if current is not None and self.store.standing(current.id).state == "live":
             rival = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
@@ -205,7 +207,9 @@ class Consolidator:
     def _admit(
         self, episode: Episode, around: Neighbourhood, latent: Latent, tensor: Tensor, state: LatentState
     ) -> Outcome:
-        self._registry.admit(latent, tensor, state, around)
+        with self._race.unchanged(episode.id, latent.previous):
+            self._registry.admit(latent, tensor, state, around)
+        Budget(self.store, self.config).keep({latent.id})
         status: OutcomeStatus = "live" if state == "live" else "probation"
         return self._concluded(episode, around, latent, status, f"{status.capitalize()}. {latent.trial.reason}")
 
@@ -214,8 +218,8 @@ class Consolidator:
     ) -> Outcome:
         """Settles everyone who took part."""
         for other in (*around.parents, *around.witnesses):
-            if other.id != episode.id and other.state == "pending":
-                self._settle(other, STATE_AFTER[status], reason)
+            if other.id != episode.id:
+                settle(self.store, other.id, STATE_AFTER[status], reason)
         stored = latent.id if status != "refused" else None
         return self._outcome(episode, status, reason, stored, latent.trial)
 
@@ -223,9 +227,6 @@ class Consolidator:
         config = self.config.distil
         attempt = Attempt(self.model, lessons(parents), config, self.config.sampling, self.judge.score, seed)
         return distil(attempt, start(self.model, parents[0].problem, config.latent_tokens))  # (P, H)
-
-    def _settle(self, episode: Episode, state: EpisodeState, reason: str) -> None:
-        self.store.update(episode.model_copy(update={"state": state, "reason": reason}))
 
     def _outcome(
         self,

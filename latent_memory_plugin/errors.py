@@ -9,9 +9,12 @@
     │   └── WrongModelError       a Latent or a root belongs to another model
     ├── RewardError           a reward or a verifier of the caller's failed or gave no usable number
     ├── DistilError           learning a Latent broke off (a value was not finite, nothing to learn from)
+    ├── WorkerError           the background worker is paused, held up or not done in time
     └── StoreError            the disk cannot do what was asked
         ├── StoreLockedError      another process owns the root
         ├── StoreWriteError       the root cannot be written
+        ├── ReadOnlyError         the store was opened with read_only=True
+        ├── IndexUnavailableError the Chroma server that holds the index does not answer
         ├── CorruptError          a stored file is not what was written
         └── NotFoundError         no Latent or episode has that id (also a KeyError)
 
@@ -58,6 +61,10 @@ class DistilError(LatentMemoryError):
     """Learning a Latent broke off."""
 
 
+class WorkerError(LatentMemoryError):
+    """The background worker is paused, held up or not done in time."""
+
+
 class StoreError(LatentMemoryError):
     """The disk cannot do what was asked."""
 
@@ -68,6 +75,14 @@ class StoreLockedError(StoreError):
 
 class StoreWriteError(StoreError):
     """The root cannot be written."""
+
+
+class ReadOnlyError(StoreError):
+    """The store was opened with `read_only=True`."""
+
+
+class IndexUnavailableError(StoreError):
+    """The Chroma server that holds the index does not answer."""
 
 
 class CorruptError(StoreError):

@@ -7,6 +7,9 @@ from typing_extensions import Self
 
 from latent_memory_plugin.errors import InputError, LatentMemoryError
 
+MAX_NAMED = 100
+"""Refused values that a message names one by one."""
+
 
 def explain(error: ValidationError) -> str:
     """One line that names each refused field, its value and what was expected of it."""
@@ -39,6 +42,8 @@ class Frozen(BaseModel):
     @classmethod
     def _translated(cls, error: ValidationError) -> LatentMemoryError:
         """An error of this library that a validator raised, as it is; else a refusal that names the fields."""
+        if error.error_count() > MAX_NAMED:  # naming each of a million takes a minute
+            return cls._refusal(f"{error.error_count():,} values; what came is hardly a {cls.__name__}")
         causes = (item.get("ctx", {}).get("error") for item in error.errors(include_url=False))
         raised = next((cause for cause in causes if isinstance(cause, LatentMemoryError)), None)
         return raised or cls._refusal(explain(error))

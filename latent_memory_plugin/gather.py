@@ -12,6 +12,8 @@ from latent_memory_plugin.seams import Model, Store
 from latent_memory_plugin.vote import wanted
 
 ENOUGH_FOR_A_VOTE = 2
+NO_TEXT = "Its text was not kept."
+"""Why an episode of an earlier process fails with `keep_text=False`."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class Gatherer:
     def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with a vote each, journaled; all that need more rollouts are sampled together.
 
-        An episode that the model cannot sample, one too long for its context for instance, or that the caller's reward
-        cannot judge, comes back as failed.
+        An episode that the model cannot sample, one too long for its context for instance, that the caller's reward
+        cannot judge, or whose text was not kept, comes back as failed.
         """
+        if any(not episode.problem.has_text for episode in episodes):
+            return self._lost(episodes)
         try:
             return self._gather(episodes)
         except (ModelError, RewardError) as exc:
@@ -41,6 +45,15 @@ class Gatherer:
             failed = episodes[0].model_copy(update={"state": "failed", "reason": str(exc)})
             self.store.update(failed)
             return [failed]
+
+    def _lost(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes, those without a text failed and the others gathered."""
+        failed = {"state": "failed", "reason": NO_TEXT}
+        lost = {one.id: one.model_copy(update=failed) for one in episodes if not one.problem.has_text}
+        for episode in lost.values():
+            self.store.update(episode)
+        rest = iter(self.gather([one for one in episodes if one.id not in lost]))
+        return [lost.get(one.id) or next(rest) for one in episodes]
 
     def _gather(self, episodes: Sequence[Episode]) -> list[Episode]:
         gathered = [self._joined(episode, ()) for episode in episodes]

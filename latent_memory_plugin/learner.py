@@ -3,23 +3,28 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from latent_memory_plugin.config import Config, WorkerConfig
 from latent_memory_plugin.consolidate import Consolidator
-from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
+from latent_memory_plugin.errors import ContextLengthError, IndexUnavailableError, WorkerError
+from latent_memory_plugin.judge import Judge
+from latent_memory_plugin.records import Candidate, Episode, Hit, Outcome, Problem, Rollout
 from latent_memory_plugin.retrieve import covering
-from latent_memory_plugin.worker import Worker
+from latent_memory_plugin.seams import Store
+from latent_memory_plugin.worker import Worker, worker_of
+
+if TYPE_CHECKING:
+    from latent_memory_plugin.shared import Opened
 
 EPISODES_AT_ONCE = 16
 """Episodes whose rollouts are sampled together before each is learnt from."""
 
-WAITING = {
-    "background": "Recorded; the background worker learns from it.",
-    "manual": "Recorded; the next consolidate() learns from it.",
-}
-"""Why an episode is not learnt from yet, by when it will be."""
+QUEUED = "Recorded; the background worker learns from it."
+LEFT = "Recorded, but the background worker's queue of {} is full; the next consolidate() learns from it."
+MANUAL = "Recorded; the next consolidate() learns from it."
 
 Progress = Callable[[Outcome], None]
 
@@ -32,10 +37,18 @@ class Learner:
     """Learns from one journaled episode."""
     turn: threading.RLock
     """Held while an episode is learnt from; shared by all memories of the namespace."""
-    worker: Worker | None = None
-    """The background thread, started with its first episode."""
-    starting: threading.Lock = field(default_factory=threading.Lock)
-    """Held while the background thread is started. Not `turn`: recording an episode must not wait for learning."""
+    worker: Worker = field(default_factory=Worker)
+    """The background worker; shared by all memories of the namespace."""
+
+    @property
+    def store(self) -> Store:
+        """The namespace's store."""
+        return self.consolidator.store
+
+    @property
+    def settings(self) -> WorkerConfig:
+        """Of the background worker."""
+        return self.consolidator.config.worker
 
     def check(self, problems: Sequence[Problem]) -> None:
         """Raises ContextLengthError where a question leaves no room to learn from it, before anything is journaled."""
@@ -63,10 +76,13 @@ class Learner:
         episodes = [self.commit(problem, seen, key) for problem, seen, key in rows]
         if when == "now":
             return self.consolidate(episodes, None)
-        for episode in episodes if when == "background" else ():
-            self.consolidate_later(episode)
         return [
-            Outcome(question=one.question, status="waiting", reason=WAITING[when], episode_id=one.id)
+            Outcome(
+                question=one.question,
+                status="waiting",
+                reason=MANUAL if when == "manual" else self.consolidate_later(one),
+                episode_id=one.id,
+            )
             for one in episodes
         ]
 
@@ -82,9 +98,10 @@ class Learner:
         return Outcome(question=problem.question, status="failed", reason=reason, episode_id=episode.id)
 
     def commit(self, problem: Problem, rollouts: tuple[Rollout, ...], key: np.ndarray) -> Episode:
-        """A new pending episode, durable in the journal."""
+        """A new pending episode, durable in the journal; the background worker takes up what was left in its queue."""
         episode = Episode(problem=problem, rollouts=rollouts, reason="Not yet learnt from.")
         self.consolidator.store.commit(episode, key)
+        self.worker.attach(self)
         return episode
 
     def keys(self, problems: Sequence[Problem]) -> np.ndarray:
@@ -92,38 +109,79 @@ class Learner:
         return self.consolidator.encoder.keys([problem.question for problem in problems])
 
     def consolidate(self, episodes: Sequence[Episode], progress: Progress | None) -> list[Outcome]:
-        """The outcome of each journaled episode, in order."""
+        """The outcome of each journaled episode, in order. None of them waits for the background worker any more."""
         outcomes: list[Outcome] = []
         with self.turn:
             for start in range(0, len(episodes), EPISODES_AT_ONCE):
-                for episode in self.consolidator.gather(episodes[start : start + EPISODES_AT_ONCE]):
-                    outcomes.append(self.consolidator.learn(self.consolidator.store.episode(episode.id)))
-                    if progress is not None:
-                        progress(outcomes[-1])
+                some = episodes[start : start + EPISODES_AT_ONCE]
+                with self.store.claimed([episode.id for episode in some]) as mine:
+                    self._gather(mine)
+                    for episode in some:
+                        outcomes.append(self._learn_or_leave(episode, mine))
+                        if progress is not None:
+                            progress(outcomes[-1])
         return outcomes
 
-    def consolidate_later(self, episode: Episode) -> None:
-        """Queues a journaled episode for the background thread."""
-        with self.starting:
-            if self.worker is None:
-                self.worker = Worker(self._consolidate_one, self._failed)
-        self.worker.submit(episode.id)
+    def consolidate_one(self, episode_id: str) -> Outcome:
+        """What becomes of one journaled episode. Raises NotFoundError, IndexUnavailableError: it stays queued."""
+        with self.turn, self.store.claimed([episode_id]) as mine:
+            self._gather(mine)
+            return self._learn_claimed(self.store.episode(episode_id), mine)
 
-    def drain(self) -> None:
-        """Waits until the background thread has nothing left to do."""
-        if self.worker is not None:
-            self.worker.drain()
+    def consolidate_later(self, episode: Episode) -> str:
+        """Queues a journaled episode for the background worker; when it is learnt from, in words."""
+        return QUEUED if self.worker.submit(self, episode.id) else LEFT.format(self.settings.queue)
+
+    def resume(self) -> None:
+        """Lets the background worker take up what is queued, at once."""
+        self.worker.resume(self)
+
+    def settle(self) -> None:
+        """Waits until the background worker has nothing left to do, or cannot do it."""
+        self.worker.settle(self)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Waits until the background worker has nothing left to do. Raises WorkerError where it cannot do it, or is
+        not done after so many seconds."""
+        self.worker.attach(self)
+        if reason := self.worker.settle(self, timeout):
+            raise WorkerError(reason)
 
     def close(self) -> None:
-        """Ends the background thread after its current episode; the rest stays pending."""
-        if self.worker is not None:
-            self.worker.close()
+        """Ends the background worker after its current episode, where no other memory needs it; the rest stays
+        queued."""
+        self.worker.detach(self)
+
+    def _gather(self, episode_ids: Sequence[str]) -> None:
+        # As they are by now: another thread or process may have settled one before its turn.
+        some = [self.store.episode(episode_id) for episode_id in episode_ids]
+        self.consolidator.gather([episode for episode in some if episode.state == "pending"])
+
+    def _learn_claimed(self, episode: Episode, mine: Sequence[str]) -> Outcome:
+        if episode.id not in mine:
+            return _left(episode, "Another process is learning from it.")
+        outcome = self.consolidator.learn(self.store.episode(episode.id))
+        self.store.dequeue(episode.id)
+        return outcome
+
+    def _learn_or_leave(self, episode: Episode, mine: Sequence[str]) -> Outcome:
+        try:
+            return self._learn_claimed(episode, mine)
+        except IndexUnavailableError as exc:
+            return _left(episode, str(exc))
+
+    def _covering(self, key: np.ndarray) -> Hit:
+        """The live Latent that covers this key (D,); while the index does not answer, none is known."""
+        try:
+            return covering(self.store, key, self.consolidator.config.retrieve)
+        except IndexUnavailableError as exc:
+            return Hit(latent_id=None, similarity=None, reason=str(exc))
 
     def _learn_some(self, problems: Sequence[Problem], progress: Progress | None) -> list[Outcome]:
         skipped: dict[int, Outcome] = {}
         episodes: list[Episode] = []
         for index, (problem, key) in enumerate(zip(problems, self.keys(problems), strict=True)):
-            hit = covering(self.consolidator.store, key, self.consolidator.config.retrieve)
+            hit = self._covering(key)
             if hit.latent_id is None:
                 episodes.append(self.commit(problem, (), key))
                 continue
@@ -136,10 +194,15 @@ class Learner:
         learnt = iter(self.consolidate(episodes, progress))
         return [skipped[index] if index in skipped else next(learnt) for index in range(len(problems))]
 
-    def _consolidate_one(self, episode_id: str) -> None:
-        self.consolidate([self.consolidator.store.episode(episode_id)], None)
 
-    def _failed(self, episode_id: str, error: Exception) -> None:
-        store = self.consolidator.store
-        reason = f"{type(error).__name__}: {error}"
-        store.update(store.episode(episode_id).model_copy(update={"state": "failed", "reason": reason}))
+def make_learner(
+    opened: "Opened", namespace: str, config: Config, judge: Judge, watch: Callable[[Candidate], None] | None
+) -> Learner:
+    """The learner of a memory; its turns and its worker it shares with all others of the namespace."""
+    consolidator = Consolidator(opened.model, opened.store, opened.encoder, namespace, config, judge, watch)
+    return Learner(consolidator, opened.learning, worker_of(opened.store))
+
+
+def _left(episode: Episode, reason: str) -> Outcome:
+    """The outcome of an episode that stays pending."""
+    return Outcome(question=episode.question, status="waiting", reason=reason, episode_id=episode.id)

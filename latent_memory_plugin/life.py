@@ -8,7 +8,7 @@ from statistics import NormalDist
 from latent_memory_plugin.answers import agree
 from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.records import USABLE, Episode, Latent, Standing, Use, of_look
+from latent_memory_plugin.records import NOT_KEPT, USABLE, Episode, Latent, Standing, Use, of_look
 from latent_memory_plugin.seams import Store
 
 
@@ -27,25 +27,31 @@ class Life:
         as it is."""
         if episode.vote is None or episode.vote.answer is None:
             return []
-        vote = episode.vote
-        open_uses = [use for use in self.store.uses(problem_hash=episode.problem.hash) if use.source is None]
-        verdict = {"expected": vote.share, "source": "vote"}
-        return self._judged(
-            [use.model_copy(update=verdict | {"correct": agree(use.answer, vote.answer)}) for use in open_uses]
-        )
+        vote, verdict = episode.vote, {"expected": episode.vote.share, "source": "vote"}
+        with self.store.exclusive():
+            asked = self.store.uses(problem_hash=episode.problem.hash)
+            open_uses = [use for use in asked if use.source is None and use.answer != NOT_KEPT]
+            return self._judged(
+                [use.model_copy(update=verdict | {"correct": agree(use.answer, vote.answer)}) for use in open_uses]
+            )
 
     def feedback(self, answer_id: str, correct: bool) -> list[Standing]:
         """Judges the answer of that id as its user does; the standings that changed.
 
         It says nothing of a Latent whose answer was not the one given.
         """
-        given = [use for use in self.store.uses(answer_id=answer_id) if use.returned]
-        return self._judged([use.model_copy(update={"correct": correct, "source": "feedback"}) for use in given])
+        with self.store.exclusive():
+            given = [use for use in self.store.uses(answer_id=answer_id) if use.returned]
+            return self._judged([use.model_copy(update={"correct": correct, "source": "feedback"}) for use in given])
 
     def roll_back(self, latent_id: str, reason: str) -> Standing:
         """Takes a Latent back: its last version that passed a trial lives again and it is retired; where there is none
         it is suspended, and its neighbourhood learns anew. One that is not read is left as it is: another may live in
         its place. The standing of the Latent afterwards. Raises NotFoundError."""
+        with self.store.exclusive():
+            return self._rolled_back(latent_id, reason)
+
+    def _rolled_back(self, latent_id: str, reason: str) -> Standing:
         standing = self.store.standing(latent_id)
         if standing.state not in USABLE:
             return standing

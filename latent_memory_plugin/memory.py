@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, overload
 from typing_extensions import Self
 
 from latent_memory_plugin import answers, intake
+from latent_memory_plugin.access import ALONE, Access
 from latent_memory_plugin.asker import Asker
+from latent_memory_plugin.background import Background
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.keeping import Keeping
 from latent_memory_plugin.life import Life
@@ -30,11 +32,25 @@ if TYPE_CHECKING:
     from latent_memory_plugin.verify import Score, Verifier
 
 
-class LatentMemory(Keeping):
+class LatentMemory(Keeping, Background):
     """Memory of one namespace for one language model.
 
     Nothing is loaded or opened before the first use. Objects with the same root, namespace and model share one loaded
     model and one open store. Usable from several threads; close it, or use it in a `with` statement.
+
+    Args:
+        root: folder of the store; by default `LATENT_MEMORY_ROOT`, else the user's data folder.
+        model: path or hub id, a `ModelConfig`, or a `LanguageModel`; by default `config.model`, the embedded one.
+        namespace: what is learnt here is found nowhere else.
+        config: all settings; `Config.preset("paper")` is another set.
+        extract: completion text → answer or None; by default `answers.extract`.
+        reward: (question, completion text) → 0 to 1, in place of the vote or beside it, by `VoteConfig.reward`.
+        verifier: (question, completion text) → score, or a `Verifier`, in place of `RouteConfig.verifier`.
+        embed: embeds texts, for `RetrieveConfig.key="input"`; by default the model's own token embeddings do.
+        watch: called with every candidate after its trial.
+        lock_timeout: seconds to wait at most for another process that has the root open.
+        read_only: True reads the files beside a process that writes; whatever would write raises `ReadOnlyError`.
+        chroma: `http://host:port` of a Chroma server, with which several processes share the root.
     """
 
     def __init__(
@@ -49,26 +65,19 @@ class LatentMemory(Keeping):
         verifier: "Verifier | Score | None" = None,
         embed: "Embedding | None" = None,
         watch: Callable[[Candidate], None] | None = None,
+        lock_timeout: float = ALONE.lock_timeout,
+        read_only: bool = ALONE.read_only,
+        chroma: str | None = ALONE.chroma,
     ) -> None:
-        """
-        Args:
-            root: folder of the store; by default `LATENT_MEMORY_ROOT`, else the user's data folder.
-            model: path or hub id, a `ModelConfig`, or a `LanguageModel`; by default `config.model`, the embedded one.
-            namespace: what is learnt here is found nowhere else.
-            config: all settings; `Config.preset("paper")` is another set.
-            extract: completion text → answer or None; by default `answers.extract`.
-            reward: (question, completion text) → 0 to 1, in place of the vote or beside it, by `VoteConfig.reward`.
-            verifier: (question, completion text) → score, or a `Verifier`, in place of `RouteConfig.verifier`.
-            embed: embeds texts, for `RetrieveConfig.key="input"`; by default the model's own token embeddings do.
-            watch: called with every candidate after its trial.
-        """
         self.config = intake.checked_config(config)
         intake.check_namespace(namespace)
+        kept = self.config.store.keep_text
+        access = Access(lock_timeout=lock_timeout, read_only=read_only, chroma=chroma, keep_text=kept)
         self.root, self.namespace = chosen_root(root), namespace
         self.extract = answers.extract if extract is None else extract
         self.reward, self.verifier, self.watch = reward, verifier, watch
         self.loads = chosen_model(self.config.model if model is None else model)
-        self._handle = Handle(self.root, namespace, self.loads, self.config.retrieve, embed)
+        self._handle = Handle(self.root, namespace, self.loads, self.config.retrieve, embed, access)
         self.enabled = True
         self._lock = threading.RLock()
         self._taught: Learner | None = None
@@ -159,8 +168,9 @@ class LatentMemory(Keeping):
         return self._learner.observe(problems, seen, when)
 
     def consolidate(self, progress: "Progress | None" = None) -> list[Outcome]:
-        """Learns from every pending episode, oldest first, once the background worker has done its own."""
-        self._learner.drain()
+        """Learns from every pending episode, oldest first, once the background worker has done its own; where it is
+        paused or held up, from its queue too."""
+        self._learner.settle()
         return self._learner.consolidate(list(self.opened.store.episodes("pending")), progress)
 
     def episodes(self, state: EpisodeState | None = None) -> Iterator[Episode]:
@@ -174,17 +184,29 @@ class LatentMemory(Keeping):
         changed, also where the answer read no Latent.
         """
         intake.check_verdict(correct)
+        self._handle.check_writable()
         answer_id, opened = intake.answer_id(answer), self.opened
         with opened.learning:
             return Life(opened.store, self.config.life).feedback(answer_id, correct)
 
-    def close(self) -> None:
-        """Ends the worker after its current episode, leaves the rest pending, and releases model and store."""
-        with self._lock:
-            taught, self._taught = self._taught, None
+    def close(self, wait: bool = False) -> None:
+        """Ends the worker after its current episode, leaves the rest queued, and releases model and store.
+
+        `wait` learns from all that is queued first, paused or not; what cannot be learnt from stays queued, and
+        `WorkerError` says why once everything is released.
+        """
+        taught = None if self._handle.inherited else self._taught
+        try:
+            if wait and taught is not None:
+                taught.resume()
+                taught.drain()
+        finally:
+            # Not under the lock: the episode under way may be watched by somebody who uses this memory.
             if taught is not None:
                 taught.close()
-            self._handle.close()
+            with self._lock:
+                self._taught = None
+                self._handle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -212,16 +234,13 @@ class LatentMemory(Keeping):
 
     @property
     def _learner(self) -> "Learner":
+        self._handle.check_writable()
+        opened = self.opened
         with self._lock:
             if self._taught is None:
-                from latent_memory_plugin.consolidate import Consolidator
                 from latent_memory_plugin.judge import Judge
-                from latent_memory_plugin.learner import Learner
+                from latent_memory_plugin.learner import make_learner
 
-                opened = self.opened
                 judge = Judge(self.extract, self.reward, self.config.vote.reward)
-                consolidator = Consolidator(
-                    opened.model, opened.store, opened.encoder, self.namespace, self.config, judge, self.watch
-                )
-                self._taught = Learner(consolidator, opened.learning)
+                self._taught = make_learner(opened, self.namespace, self.config, judge, self.watch)
             return self._taught

@@ -35,7 +35,7 @@ def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Confi
     """
     known = _near(store, episode, key, config)
     ranked = sorted(known, key=_rank, reverse=True)
-    believed = [one for one in ranked if believes(one.vote, config)]
+    believed = [one for one in ranked if believes(one.vote, config) and one.problem.has_text]
     limits = config.neighbours
     teachers = min(max(limits.min_parents, len(believed) // 2), limits.max_parents)
     parents = believed[:teachers]
@@ -46,10 +46,10 @@ def neighbourhood(store: Store, episode: Episode, key: np.ndarray, config: Confi
 
 
 def witnesses(episodes: Sequence[Episode], parents: Sequence[str], config: Config) -> tuple[Episode, ...]:
-    """The most trusted episodes that are not among the parents' ids; a vote of even odds says nothing."""
+    """The most trusted episodes with a text that are not among the parents' ids; a vote of even odds says nothing."""
     ranked = sorted(episodes, key=_rank, reverse=True)
-    apart = [one for one in ranked if one.id not in parents and one.vote is not None and one.vote.trust > 0]
-    return tuple(apart[: config.trial.max_episodes])
+    apart = [one for one in ranked if one.id not in parents and one.problem.has_text]
+    return tuple([one for one in apart if one.vote is not None and one.vote.trust > 0][: config.trial.max_episodes])
 
 
 def nearby(store: Store, key: np.ndarray, inside: Sequence[Episode], config: Config) -> tuple[Episode, ...]:
@@ -68,11 +68,25 @@ def believes(vote: Vote | None, config: Config) -> bool:
     return _answered(vote) and vote is not None and vote.confidence >= config.vote.confidence
 
 
+def distrust(vote: Vote | None, config: Config) -> str:
+    """Why a vote is no reason to learn; empty where it is one."""
+    if vote is None or vote.answer is None:
+        return "No rollout holds an answer, so there is nothing to agree on."
+    if not believes(vote, config):
+        return (
+            f"The vote is too split: after {vote.total} rollouts its winner leads with a probability of "
+            f"{vote.confidence:.2f}, below {config.vote.confidence:.2f}."
+        )
+    return ""
+
+
 def _near(store: Store, episode: Episode, key: np.ndarray, config: Config) -> list[Episode]:
     found = {episode.problem.hash: episode} if _answered(episode.vote) else {}
     for other, similarity in store.near_episodes(key, LOOKED_AT):
         if similarity >= config.neighbours.threshold and _answered(other.vote):
-            found.setdefault(other.problem.hash, other)
+            same = found.setdefault(other.problem.hash, other)
+            if other.problem.has_text and not same.problem.has_text:
+                found[other.problem.hash] = other
     return list(found.values())
 
 

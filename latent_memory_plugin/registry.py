@@ -1,5 +1,6 @@
 """The registry: a candidate and its trial → a stored Latent with a standing; what it replaces is kept."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from latent_memory_plugin import __version__
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.neighbourhood import Neighbourhood
-from latent_memory_plugin.records import Episode, Latent, LatentState, Standing, Trial
+from latent_memory_plugin.records import Episode, Latent, LatentState, Standing, Trial, new_id
 from latent_memory_plugin.seams import Model, Store
 
 
@@ -32,7 +33,11 @@ class Registry:
     def record(
         self, around: Neighbourhood, tensor: Tensor, verdict: Trial, seed: int, current: Latent | None = None
     ) -> Latent:
-        """The record of a candidate (P, H) that may take the place of the current Latent."""
+        """The record of a candidate (P, H) that may take the place of the current Latent; one without parents is the
+        current Latent itself after its trial."""
+        if not around.parents and current is not None:
+            made = {"id": new_id(), "trial": verdict, "version": __version__, "created": time.time()}
+            return current.model_copy(update=made | {"previous": current.id})
         first = around.parents[0]
         if first.vote is None:
             raise InputError(f"Episode {first.id!r} has no vote; only episodes with one can be learnt from.")
@@ -59,7 +64,7 @@ class Registry:
         standing it was given, or both versions live, never none.
         """
         self.stand(latent.id, state, latent.trial.reason, around)
-        self.store.put(latent, array(tensor), self.centre(around.parents))
+        self.store.put(latent, array(tensor), self.centre(around.parents, latent.previous))
         if latent.previous is not None:
             self.stand(latent.previous, "superseded", f"By {latent.id}.", around)
 
@@ -67,8 +72,11 @@ class Registry:
         """Journals what a Latent may do now."""
         self.store.stand(Standing(latent_id=latent_id, state=state, reason=reason, known=len(around.known)))
 
-    def centre(self, parents: Sequence[Episode]) -> np.ndarray:
-        """The key of a Latent: the mean direction of its parents' keys, (D,)."""
+    def centre(self, parents: Sequence[Episode], current: str | None = None) -> np.ndarray:
+        """The key of a Latent, (D,): the mean direction of its parents' keys; without parents that of the current
+        one."""
+        if not parents and current is not None:
+            return self.store.latent_key(current)
         mean = np.stack([self.store.episode_key(parent.id) for parent in parents]).mean(axis=0)  # (D,)
         return mean / np.linalg.norm(mean)
 

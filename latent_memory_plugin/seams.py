@@ -1,6 +1,7 @@
 """What the stages need of a model and of a store: the two seams behind which real ones and fakes are exchanged."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from latent_memory_plugin.records.chat import Dialogue
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latent_memory_plugin.config import SamplingConfig
-    from latent_memory_plugin.records import Episode, EpisodeState, Latent, Rollout, Standing, Use
+    from latent_memory_plugin.records import Episode, EpisodeState, Evicted, Holding, Latent, Queued, Rollout, Standing, Use
 
 Conversation = str | Sequence[Mapping[str, Any]] | Dialogue
 """One user message as text, or chat messages with `role` and `content`, or these with tools."""
@@ -124,6 +125,39 @@ class Store(Protocol):
         """The episodes with the nearest keys and their cosine similarity, nearest first."""
         ...
 
+    def enqueue(self, episode_id: str, limit: int) -> bool:
+        """Appends a pending episode to the worker's queue, once; False where `limit` wait already. What is settled
+        leaves the queue."""
+        ...
+
+    def queued(self) -> int:
+        """How many episodes wait for the worker."""
+        ...
+
+    def next_queued(self, later: Collection[str] = ()) -> "Queued | None":
+        """The episode that has waited longest, those named left out; it stays queued."""
+        ...
+
+    def dequeue(self, episode_id: str) -> None:
+        """Takes an episode out of the queue; one that is not there is fine."""
+        ...
+
+    def broke_off(self, episode_id: str, reason: str) -> None:
+        """Counts an attempt at a queued episode that broke off."""
+        ...
+
+    def give_up(self, episode_id: str, reason: str) -> bool:
+        """Fails a queued episode; False where it was settled meanwhile."""
+        ...
+
+    def claimed(self, episode_ids: "Sequence[str]") -> "AbstractContextManager[list[str]]":
+        """Held while they are learnt from: those of the episodes that no other process is learning from."""
+        ...
+
+    def exclusive(self) -> "AbstractContextManager[None]":
+        """Held, for moments, by a change that depends on what was read before: nobody else changes the namespace."""
+        ...
+
     def put(self, latent: "Latent", tensor: "np.ndarray", key: "np.ndarray") -> None:
         """Stores a Latent with its tensor (P, H) and key (D,); durable when it returns."""
         ...
@@ -168,6 +202,14 @@ class Store(Protocol):
 
     def remove(self, latent_id: str) -> None:
         """Deletes a Latent."""
+        ...
+
+    def holdings(self) -> "list[Holding]":
+        """Every Latent with its size and what its answers came to."""
+        ...
+
+    def evict(self, evicted: "Evicted") -> None:
+        """Journals why a Latent goes, and deletes it."""
         ...
 
     def close(self) -> None:

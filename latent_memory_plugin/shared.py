@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from latent_memory_plugin.access import ALONE, Access
 from latent_memory_plugin.config import ModelConfig, RetrieveConfig
-from latent_memory_plugin.errors import ConfigError, InputError
+from latent_memory_plugin.errors import ConfigError, InputError, ReadOnlyError, StoreError
 
 if TYPE_CHECKING:
     from latent_memory_plugin.encoder import Embedding, Encoder
@@ -96,11 +97,13 @@ def open_shared(
     model: "ModelConfig | LanguageModel",
     retrieve: RetrieveConfig,
     embed: "Embedding | None" = None,
+    access: Access = ALONE,
 ) -> "tuple[Hashable, Opened]":
-    """The shared model and store, with the key to give them back by."""
+    """The shared model and store, with the key to give them back by. How long to wait for the root shares nothing."""
     name = model if isinstance(model, ModelConfig) else id(model)
-    key = (root, namespace, name, retrieve.key, getattr(embed, "name", None))
-    return key, _opened.take(key, lambda: _open(root, namespace, model, retrieve, embed))
+    way = (access.read_only, access.chroma, access.keep_text)
+    key = (root, namespace, name, retrieve.key, getattr(embed, "name", None), *way)
+    return key, _opened.take(key, lambda: _open(root, namespace, model, retrieve, embed, access))
 
 
 def close_shared(key: Hashable) -> None:
@@ -118,21 +121,49 @@ class Handle:
         model: "ModelConfig | LanguageModel",
         retrieve: RetrieveConfig,
         embed: "Embedding | None",
+        access: Access = ALONE,
     ) -> None:
-        self._opens = (root, namespace, model, retrieve, embed)
+        self._opens = (root, namespace, model, retrieve, embed, access)
         self._lock = threading.Lock()
         self._held: tuple[Hashable, Opened] | None = None
+        self._process = os.getpid()
 
     @property
     def opened(self) -> Opened:
-        """The model and the store."""
+        """The model and the store. Raises `StoreError` in a process that was forked meanwhile."""
+        if os.getpid() != self._process:
+            self._begin_anew()
         with self._lock:
             if self._held is None:
                 self._held = open_shared(*self._opens)
             return self._held[1]
 
+    @property
+    def inherited(self) -> bool:
+        """True where a process opened it that was forked into this one, to which it does not belong."""
+        return self._held is not None and os.getpid() != self._process
+
+    def check_writable(self) -> None:
+        """Raises `ReadOnlyError` where nothing may be written."""
+        root, namespace, *_, access = self._opens
+        if access.read_only:
+            raise ReadOnlyError(
+                f"The memory of {namespace!r} in {str(root)!r} has read_only=True and learns nothing; make one without."
+            )
+
+    def _begin_anew(self) -> None:
+        """In a forked process, where the lock may be held by a thread that it lacks."""
+        if self.inherited:
+            raise StoreError(
+                f"The memory of {self._opens[1]!r} in {str(self._opens[0])!r} was opened before this process forked; "
+                "make another one here, or start processes with the method 'spawn'."
+            )
+        self._lock, self._process = threading.Lock(), os.getpid()
+
     def close(self) -> None:
-        """Gives back what was opened, if anything was."""
+        """Gives back what was opened, if anything was; in a forked process, to which it does not belong, nothing."""
+        if self.inherited:
+            return
         with self._lock:
             if self._held is not None:
                 close_shared(self._held[0])
@@ -145,15 +176,19 @@ def _open(
     model: "ModelConfig | LanguageModel",
     retrieve: RetrieveConfig,
     embed: "Embedding | None",
+    access: Access,
 ) -> Opened:
     from latent_memory_plugin.encoder import make_encoder
     from latent_memory_plugin.store import Store
+    from latent_memory_plugin.store.root import ModelId
 
     config = model if isinstance(model, ModelConfig) else None
     loaded = model if not isinstance(model, ModelConfig) else _models.take(cast(Hashable, model), lambda: _load(model))
     try:
         encoder = make_encoder(loaded, retrieve, embed)
-        store = Store.open(root, namespace, (loaded.name, loaded.fingerprint), encoder.name)
+        store = Store.open(
+            root, namespace, ModelId(loaded.name, loaded.fingerprint, loaded.hidden_size), encoder.name, access
+        )
         return Opened(loaded, encoder, store, config)
     except BaseException:
         if config is not None:
@@ -175,3 +210,13 @@ def _close(opened: Opened) -> None:
 
 _models: "Shelf[LanguageModel]" = Shelf(lambda model: None)
 _opened: Shelf[Opened] = Shelf(_close)
+
+
+def _forget_after_fork() -> None:
+    """A forked process opens its own: these may be half made by threads that it lacks."""
+    global _models, _opened
+    _models, _opened = Shelf(lambda model: None), Shelf(_close)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

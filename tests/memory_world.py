@@ -41,7 +41,7 @@ class Gated(FakeModel):
 
     def sample(self, *given: Any, **named: Any) -> list[list[Rollout]]:
         self.wanted.set()
-        if not self.gate.wait(timeout=20):
+        if not self.gate.wait(timeout=120):
             self.closed.extend(given[0])
         return super().sample(*given, **named)
 

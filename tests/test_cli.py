@@ -89,7 +89,21 @@ def test_help_names_every_command() -> None:
     result = call("--help")
     assert result.exit_code == 0
     names = {line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
-    assert names == {"demo", "ask", "learn", "list", "show", "forget", "bench"}
+    assert names == {
+        "demo",
+        "ask",
+        "learn",
+        "list",
+        "show",
+        "forget",
+        "check",
+        "evict",
+        "export",
+        "import",
+        "export-peft",
+        "import-peft",
+        "bench",
+    }
 
 
 def test_version_is_the_package_s() -> None:
@@ -238,7 +252,7 @@ def test_a_line_the_model_has_no_room_for_is_named_before_anything_is_learnt(roo
 
 
 def test_listing_a_root_that_is_not_there_is_empty_and_does_not_make_it(root: Path) -> None:
-    assert json.loads(call("list", "--root", root, "--json", "-").stdout) == {"latents": []}
+    assert json.loads(call("list", "--root", root, "--json", "-").stdout) == {"latents": [], "states": {}}
     assert call("list", "--root", root).exit_code == 0
     assert not root.exists()
 
@@ -248,7 +262,10 @@ def test_list_shows_the_latents_of_its_namespace_oldest_first(filled: Path) -> N
     listed = json.loads(call("list", "--root", filled, "--json", "-").stdout)["latents"]
     assert [one["id"] for one in listed] == [FIRST_ID, SECOND_ID]
     assert [one["questions"] for one in listed] == [[QUESTION]] * 2
-    assert json.loads(call("list", "--root", filled, "--namespace", "other", "--json", "-").stdout) == {"latents": []}
+    assert json.loads(call("list", "--root", filled, "--namespace", "other", "--json", "-").stdout) == {
+        "latents": [],
+        "states": {},
+    }
     assert FIRST_ID[:12] in call("list", "--root", filled).stdout
 
 
@@ -291,7 +308,8 @@ def test_an_id_that_is_unknown_short_or_ambiguous_is_refused(
 
 @needs_weights
 def test_forget_deletes_that_latent_alone_and_for_good(filled: Path) -> None:
-    assert json.loads(call("forget", FIRST_ID[:5], "--root", filled, "--json", "-").stdout) == {"forgotten": FIRST_ID}
+    forgotten = json.loads(call("forget", FIRST_ID[:5], "--root", filled, "--json", "-").stdout)["forgotten"]
+    assert forgotten == {"latents": 1, "episodes": 0, "uses": 0}
     assert FIRST_ID in refusal(call("forget", FIRST_ID, "--root", filled))
     answer = Answer.from_json(call("ask", QUESTION, "--root", filled, "--json", "-").stdout)
     assert answer.latent_ids == (SECOND_ID,)
@@ -364,7 +382,7 @@ def test_show_gives_what_the_trial_found_and_nothing_it_did_not_look_for(root: P
 
 def test_looking_takes_a_store_of_the_previous_version(root: Path) -> None:
     old_journal(root / "default", QUESTION)
-    assert json.loads(call("list", "--root", root, "--json", "-").stdout) == {"latents": []}
+    assert json.loads(call("list", "--root", root, "--json", "-").stdout) == {"latents": [], "states": {}}
 
 
 def test_an_unreadable_latent_is_warned_of_in_one_line_and_can_be_forgotten(root: Path) -> None:
@@ -373,7 +391,7 @@ def test_an_unreadable_latent_is_warned_of_in_one_line_and_can_be_forgotten(root
     (file,) = (root / "default" / "latents").iterdir()
     file.write_bytes(file.read_bytes()[:100])
     listed = call("list", "--root", root, "--json", "-")
-    assert json.loads(listed.stdout) == {"latents": []}
+    assert json.loads(listed.stdout) == {"latents": [], "states": {}}
     assert listed.stderr.startswith("warning: ") and listed.stderr.count("\n") == 1 and str(file) in listed.stderr
     assert call("forget", FIRST_ID[:6], "--root", root).exit_code == 0
     assert not file.exists()

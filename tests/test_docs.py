@@ -80,6 +80,15 @@ def test_the_reference_names_every_command() -> None:
         "bench world",
         "bench online",
         "bench candidates",
+        "bench kill",
+        "check",
+        "bench background",
+        "bench store",
+        "evict",
+        "export",
+        "export-peft",
+        "import",
+        "import-peft",
     }
 
 

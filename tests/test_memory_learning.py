@@ -18,7 +18,6 @@ from latent_memory_plugin.encoder import make_encoder
 from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.records import Candidate, Outcome, Problem, Rollout
 from latent_memory_plugin.testing import InMemoryStore
-from latent_memory_plugin.worker import Worker
 
 WEIGHTS = Path(latent_memory_plugin.__file__).parent / "sandbox" / "weights" / "model.safetensors"
 needs_weights = pytest.mark.skipif(not WEIGHTS.exists(), reason="the embedded model is missing")
@@ -301,40 +300,6 @@ def test_the_same_stream_gives_bit_identical_latents_in_another_root(tmp_path: P
             store = memory.opened.store
             tensors.append([store.tensor(latent.id).tobytes() for latent in store.latents()])
     assert tensors[0] == tensors[1] and tensors[0]
-
-
-# -- the background thread ---------------------------------------------------------------------------------------------
-
-
-def drained(worker: Worker) -> bool:
-    waiting = threading.Thread(target=worker.drain, daemon=True)
-    waiting.start()
-    waiting.join(timeout=20)
-    return not waiting.is_alive()
-
-
-def test_the_worker_outlives_a_failure_that_cannot_even_be_recorded() -> None:
-    done: list[str] = []
-
-    def work(episode_id: str) -> None:
-        done.append(episode_id)
-        raise OSError("disk full")
-
-    def failed(episode_id: str, error: Exception) -> None:
-        raise error
-
-    worker = Worker(work, failed)
-    for episode_id in ("a", "b"):
-        worker.submit(episode_id)
-    assert drained(worker) and done == ["a", "b"]
-    worker.close()
-
-
-def test_what_is_submitted_after_closing_is_not_waited_for() -> None:
-    worker = Worker(lambda episode_id: None, lambda episode_id, error: None)
-    worker.close()
-    worker.submit("late")
-    assert drained(worker)
 
 
 # -- bad input learns nothing ------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
 
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.index import Chroma, Index
+from latent_memory_plugin.store.chroma import Chroma
+from latent_memory_plugin.store.index import Index
 
 
 class Keys(dict[str, np.ndarray]):

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from store_builders import ENCODER, MODEL, episode, key, latent, old_journal, tensor, use
 
-from latent_memory_plugin import errors
+from latent_memory_plugin import __version__, errors
 from latent_memory_plugin.records import USABLE, Latent, LatentState, Standing, Use
 from latent_memory_plugin.seams import Store as AnyStore
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.schema import SCHEMA
 from latent_memory_plugin.testing import InMemoryStore
 
 STATES: tuple[LatentState, ...] = get_args(LatentState)
@@ -398,7 +399,7 @@ def test_a_journal_of_the_previous_version_keeps_its_episodes_and_takes_standing
             store.stand(Standing(latent_id=one.id, state="probation"))
             store.record_uses([use("a1", one.id)])
             assert store.standing(one.id).state == "probation" and store.uses() == [use("a1", one.id)]
-        assert version(root) == 2
+        assert version(root) == SCHEMA
 
 
 def test_latents_stored_before_there_were_standings_are_live(root: Path) -> None:
@@ -420,7 +421,7 @@ def test_a_migrated_journal_has_the_tables_of_a_new_one(root: Path) -> None:
     for place in ("old", "new"):
         with opened(root / place) as store:
             tables.append(store._database.rows("SELECT name, tbl_name FROM sqlite_master ORDER BY name"))
-            assert store._database.rows("SELECT * FROM meta") == [("namespace", "default")]
+            assert store._database.rows("SELECT * FROM meta") == [("namespace", "default"), ("version", __version__)]
     assert tables[0] == tables[1]
 
 
@@ -453,7 +454,7 @@ def test_an_old_journal_of_another_namespace_is_refused_and_not_migrated(root: P
 def test_a_journal_of_a_newer_version_asks_for_it_and_is_left_alone(root: Path) -> None:
     with opened(root) as store:
         store.commit(episode(), key())
-        store._database.run("PRAGMA user_version = 3")
-    with pytest.raises(errors.StoreError, match=r"schema 3, this version reads up to 2"):
+        store._database.run(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(errors.StoreError, match=rf"schema {SCHEMA + 1}, .* reads up to {SCHEMA}"):
         opened(root)
-    assert version(root) == 3
+    assert version(root) == SCHEMA + 1

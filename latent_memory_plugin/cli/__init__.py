@@ -3,7 +3,11 @@
 options    what several commands share, errors in one line
 asking     ask
 learning   learn
-looking    list, show, forget
+looking    list, show
+forgetting forget
+moving     export, import, export-peft, import-peft
+checking   check, bench kill
+growing    evict, bench store
 measuring  demo, bench world
 output     tables for people, JSON for programs
 """
@@ -14,7 +18,7 @@ from typing import Annotated
 import typer
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.cli import asking, learning, looking, measuring
+from latent_memory_plugin.cli import asking, checking, forgetting, growing, learning, looking, measuring, moving
 
 __all__ = ["app", "main"]
 
@@ -50,5 +54,5 @@ def _all_commands(
     """Takes the options that stand before the command."""
 
 
-for _module in (measuring, asking, learning, looking):
+for _module in (measuring, asking, learning, looking, forgetting, growing, moving, checking):
     _module.register(app)

@@ -1,13 +1,13 @@
-"""`list`, `show` and `forget`: the store, without loading a model."""
+"""`list` and `show`: the store, without loading a model."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from latent_memory_plugin.cli import output
+from latent_memory_plugin.cli.opening import LatentId, existing, listed, whole_id
 from latent_memory_plugin.cli.options import STORE, Shared, command
 
 if TYPE_CHECKING:
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from latent_memory_plugin.records import Latent, Standing, Trial, Use
     from latent_memory_plugin.store import Store
 
-SHORTEST_PREFIX = 4
 QUESTION_CHARACTERS = 60
-
-LatentId = Annotated[str, typer.Argument(metavar="LATENT_ID", help="Its id, or the beginning where that is enough.")]
+SHOWN = 1_000
+"""Latents that are listed where nothing else is asked for."""
 
 
 class Seen(NamedTuple):
@@ -43,16 +42,20 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     command(app, "list", STORE, list_latents)
     command(app, "show", STORE, show)
-    command(app, "forget", STORE, forget)
 
 
-def list_latents(shared: Shared) -> None:
-    """Lists all Latents with their states, oldest first."""
-    with _store(shared) as store:
-        seen = [_seen(store, latent) for latent in store.latents()] if store else []
-    states = Counter(one.standing.state for one in seen)
+def list_latents(
+    shared: Shared,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest are shown.")] = SHOWN,
+) -> None:
+    """Lists Latents with their states, the newest last."""
+    with listed(shared, read_only=True) as store:
+        seen = [_seen(store, latent) for latent in store.latents(newest=limit)] if store else []
+        states = store.states() if store else Counter[str]()
     counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
     title = f"Latents in {shared.namespace!r}: {counts or 'none'}"
+    if states.total() > limit:
+        title += f"; the newest {limit} are shown (--limit)"
     columns = ("id", "created", "state", "gain", "vote", "learnt from")
     rows = [
         (
@@ -66,68 +69,22 @@ def list_latents(shared: Shared) -> None:
         for latent, standing, questions in seen
     ]
     shown = output.table(title, columns, rows, numbers=("gain", "vote")) if rows else title
-    output.emit(shared, {"latents": [one.report for one in seen]}, shown)
+    report = {"latents": [one.report for one in seen], "states": dict(states)}
+    output.emit(shared, report, shown)
 
 
 def show(shared: Shared, latent_id: LatentId) -> None:
     """Shows a Latent's record, standing, versions, uses, vote and trial."""
-    with _store(shared) as store:
-        opened = _existing(store, shared)
-        wanted = opened.latent(_whole_id(opened, latent_id))
-        seen = {latent.id: _seen(opened, latent) for latent in opened.latents()}
+    with listed(shared, read_only=True) as store:
+        opened = existing(store, shared)
+        wanted = opened.latent(whole_id(opened, latent_id))
+        earlier, later = _lineage(wanted, opened)
+        seen = {latent.id: _seen(opened, latent) for latent in (wanted, *_readable(opened, (*earlier, *later)))}
         uses = _counted(opened.uses(latent_id=wanted.id))
     one = seen[wanted.id]
-    earlier, later = _lineage(wanted, [other.latent for other in seen.values()])
     report = one.report | {"versions": {"earlier": earlier, "later": later}, "uses": uses}
     versions = [_versions(seen, wanted.id, (*earlier, wanted.id, *later))] if earlier or later else []
     output.emit(shared, report, output.facts([*_record(one, uses), *_trial(wanted.trial)]), _vote(wanted), *versions)
-
-
-def forget(shared: Shared, latent_id: LatentId) -> None:
-    """Deletes a Latent."""
-    with _store(shared) as store:
-        opened = _existing(store, shared)
-        whole = _whole_id(opened, latent_id)
-        opened.remove(whole)
-    output.emit(shared, {"forgotten": whole}, f"Forgot {whole}.")
-
-
-@contextmanager
-def _store(shared: Shared) -> "Generator[Store | None, None, None]":
-    """The namespace open for listing; None where nothing was ever stored there, which looking does not change."""
-    from latent_memory_plugin.shared import default_root
-    from latent_memory_plugin.store import Store
-    from latent_memory_plugin.store.root import folder_name
-
-    root = (shared.root or default_root()).expanduser().absolute()
-    if not (root / folder_name(shared.namespace)).is_dir():
-        yield None
-        return
-    with Store.open(root, shared.namespace) as store:
-        yield store
-
-
-def _existing(store: "Store | None", shared: Shared) -> "Store":
-    from latent_memory_plugin.errors import NotFoundError
-
-    if store is None:
-        raise NotFoundError(f"Nothing is stored in the namespace {shared.namespace!r} of this root yet.")
-    return store
-
-
-def _whole_id(store: "Store", latent_id: str) -> str:
-    """The one id that begins so, of a readable or an unreadable Latent."""
-    from latent_memory_plugin.errors import InputError
-
-    if len(latent_id) < SHORTEST_PREFIX:
-        raise InputError(
-            f"{latent_id!r} is too short for the beginning of an id; give at least {SHORTEST_PREFIX} digits."
-        )
-    ids = {latent.id for latent in store.latents()} | {path.stem for path in store.problems}
-    found = sorted(one for one in ids if one.startswith(latent_id))
-    if len(found) > 1:
-        raise InputError(f"{latent_id!r} is the beginning of {len(found)} ids ({', '.join(found)}); give more digits.")
-    return found[0] if found else latent_id
 
 
 def _questions(store: "Store", latent: "Latent") -> list[str]:
@@ -153,9 +110,10 @@ def _counted(uses: "Sequence[Use]") -> dict[str, int]:
     return {"total": len(uses), "correct": verdicts[True], "wrong": verdicts[False], "unknown": verdicts[None]}
 
 
-def _lineage(latent: "Latent", latents: "Sequence[Latent]") -> tuple[list[str], list[str]]:
-    """Ids of its earlier and its later versions, oldest first; an earlier one may have been forgotten."""
-    previous = {one.id: one.previous for one in latents}
+def _lineage(latent: "Latent", store: "Store") -> tuple[list[str], list[str]]:
+    """Ids of its earlier and its later versions, oldest first; an earlier one may have been forgotten. A version knows
+    the one before it alone, so what took its place is looked for in the headers of all."""
+    previous = {one.id: one.previous for one in store.latents() if one.previous}
 
     def before(latent_id: str | None) -> list[str]:
         chain: list[str] = []
@@ -163,7 +121,18 @@ def _lineage(latent: "Latent", latents: "Sequence[Latent]") -> tuple[list[str], 
             chain.append(latent_id)
         return chain
 
-    return before(latent.id)[::-1], [one.id for one in latents if latent.id in before(one.id)]
+    return before(latent.id)[::-1], [one for one in previous if latent.id in before(one)]
+
+
+def _readable(store: "Store", ids: "Sequence[str]") -> "Iterator[Latent]":
+    """Those of the Latents that are there and can be read."""
+    from latent_memory_plugin.errors import StoreError
+
+    for latent_id in ids:
+        try:
+            yield store.latent(latent_id)
+        except StoreError:
+            continue
 
 
 def _versions(seen: dict[str, Seen], shown: str, ids: "Sequence[str]") -> "Table":

@@ -24,6 +24,8 @@ SHORT_ID = 12
 REASONS_SHOWN = 3
 NUMBER = re.compile(r"[0-9a-f]{32}|\d+(\.\d+)?")
 """An id or a number in a reason."""
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, and those that reverse what follows."""
 
 
 def emit(shared: Shared, report: Any, *shown: "RenderableType") -> None:
@@ -57,7 +59,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], num
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in ("id", *numbers))
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(harmless, row))
     return made
 
 
@@ -69,7 +71,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> "Table":
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for pair in pairs:
-        made.add_row(*pair)
+        made.add_row(*map(harmless, pair))
     return made
 
 
@@ -94,6 +96,11 @@ def progress(title: str) -> Generator[Advance, None, None]:
 def day(created: float) -> str:
     """A Unix time as local date and time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(created))
+
+
+def harmless(text: str) -> str:
+    """The text with its control characters spelled out: one from a foreign file may hold orders to the terminal."""
+    return CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str, characters: int) -> str:

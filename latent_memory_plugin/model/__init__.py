@@ -96,6 +96,12 @@ class LanguageModel:
         """Token ids of the prompt, chat template and beginning-of-sequence token included. Raises InputError."""
         return self._prompts.read(conversation).ids
 
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """The token ids of a prompt that stand before a Latent: the beginning-of-sequence token, or none."""
+        prompt = self._prompts.read("?")
+        return prompt.ids[: prompt.bos_tokens]
+
     def question_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """The part of `prompt_ids` that is the text of the last user message."""
         prompt = self._prompts.read(conversation)

@@ -12,6 +12,7 @@ from latent_memory_plugin.records.base import Count, Share, new_id, of_look, que
 from latent_memory_plugin.records.chat import Choice, Dialogue, Reference, Reply, ToolCall
 from latent_memory_plugin.records.episode import (
     MAX_QUESTION_CHARACTERS,
+    NOT_KEPT,
     Episode,
     EpisodeState,
     Problem,
@@ -19,10 +20,22 @@ from latent_memory_plugin.records.episode import (
     Vote,
     lead_probability,
 )
-from latent_memory_plugin.records.latent import USABLE, Candidate, Latent, LatentState, Standing, Trial, Use
+from latent_memory_plugin.records.latent import (
+    USABLE,
+    Candidate,
+    Evicted,
+    Holding,
+    Latent,
+    LatentState,
+    Standing,
+    Trial,
+    Use,
+)
+from latent_memory_plugin.records.worker import Queued, WorkerState, WorkerStatus
 
 __all__ = [
     "MAX_QUESTION_CHARACTERS",
+    "NOT_KEPT",
     "USABLE",
     "Answer",
     "Candidate",
@@ -31,12 +44,15 @@ __all__ = [
     "Dialogue",
     "Episode",
     "EpisodeState",
+    "Evicted",
     "Hit",
+    "Holding",
     "Latent",
     "LatentState",
     "Outcome",
     "OutcomeStatus",
     "Problem",
+    "Queued",
     "Reference",
     "Reply",
     "Rollout",
@@ -47,6 +63,8 @@ __all__ = [
     "Usage",
     "Use",
     "Vote",
+    "WorkerState",
+    "WorkerStatus",
     "lead_probability",
     "new_id",
     "of_look",

@@ -11,6 +11,8 @@ from latent_memory_plugin.frozen import Frozen, encodable
 from latent_memory_plugin.records.base import Share, new_id, question_hash
 
 MAX_QUESTION_CHARACTERS = 65_536
+NOT_KEPT = "(text not kept)"
+"""Stands for a question whose text was not kept."""
 
 EpisodeState = Literal["pending", "learnt", "refused", "failed"]
 
@@ -25,7 +27,10 @@ class Problem(Frozen):
     """One question to the model."""
 
     question: str
-    """The text as the user wrote it, without surrounding white space; 1 to 65,536 characters."""
+    """The text as the user wrote it, without surrounding white space; 1 to 65,536 characters. `NOT_KEPT` where only
+    its hash was kept."""
+    kept_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of a question whose text was not kept; None where `question` is the text."""
 
     @field_validator("question")
     @classmethod
@@ -43,7 +48,12 @@ class Problem(Frozen):
     @property
     def hash(self) -> str:
         """SHA-256 of the question, 64 hexadecimal digits."""
-        return question_hash(self.question)
+        return self.kept_hash or question_hash(self.question)
+
+    @property
+    def has_text(self) -> bool:
+        """False where only the hash of the question was kept: such a problem can be recognised, not learnt from."""
+        return self.kept_hash is None
 
 
 class Rollout(Frozen):
@@ -74,7 +84,7 @@ class Vote(Frozen):
     """The winning answer, in the spelling that occurs most; None where no rollout had an answer."""
     share: Share
     """Rollouts with the winning answer divided by all rollouts, those without an answer included."""
-    entropy: Annotated[float, Field(ge=0.0)]
+    entropy: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
     """Shannon entropy of the answer counts in nats; rollouts without an answer count as one more answer."""
     counts: tuple[tuple[str | None, int], ...]
     """Each distinct answer and its number of rollouts, most first; None stands for no answer."""

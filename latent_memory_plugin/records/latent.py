@@ -13,6 +13,9 @@ from latent_memory_plugin.records.episode import Vote
 if TYPE_CHECKING:
     import numpy as np
 
+Size = Annotated[int, Field(ge=1)]
+Time = Annotated[float, Field(ge=0.0, le=1e11)]
+
 LatentState = Literal["probation", "live", "suspended", "superseded", "retired"]
 USABLE: tuple[LatentState, ...] = ("live", "probation")
 """The states in which a Latent is read."""
@@ -55,7 +58,7 @@ class Latent(Frozen):
     """The namespace it was learnt in."""
     form: Literal["soft_prompt"] = "soft_prompt"
     """How the tensor enters the model."""
-    shape: tuple[int, int]
+    shape: tuple[Size, Size]
     """Latent tokens P and hidden size H."""
     dtype: Literal["float32"] = "float32"
     """Number format of the stored tensors."""
@@ -81,7 +84,7 @@ class Latent(Frozen):
     """Version of this library that wrote it."""
     previous: str | None = None
     """Id of the Latent it took the place of; None for the first of its neighbourhood."""
-    created: float = Field(default_factory=time.time)
+    created: Time = Field(default_factory=time.time)
     """Unix time in seconds."""
 
 
@@ -98,7 +101,7 @@ class Standing(Frozen):
     """Why, in words."""
     known: Count = 0
     """Episodes of its neighbourhood at the last attempt to better it; it is attempted anew when there are more."""
-    since: float = Field(default_factory=time.time)
+    since: Time = Field(default_factory=time.time)
     """Unix time in seconds."""
 
 
@@ -121,8 +124,39 @@ class Use(Frozen):
     """Chance of the plain model to be right there: the later vote's share; None where no vote was taken."""
     source: Literal["vote", "feedback"] | None = None
     """Who judged it; feedback overrules a vote."""
-    created: float = Field(default_factory=time.time)
+    created: Time = Field(default_factory=time.time)
     """Unix time in seconds."""
+
+
+class Evicted(Frozen):
+    """A Latent that was deleted, or would be, because its namespace held more than its budget."""
+
+    latent_id: str
+    """The Latent."""
+    reason: str
+    """Which bound was exceeded, and why this Latent was the one to go, in words."""
+    created: float = Field(default_factory=time.time)
+    """When, as a Unix time in seconds."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is to be known of a stored Latent to choose which one goes."""
+
+    latent_id: str
+    """The Latent."""
+    bytes: int
+    """Size of its file."""
+    stored: float
+    """When it came into this store, learnt or imported: a Unix time in seconds."""
+    state: LatentState = "live"
+    """What it may do now."""
+    wins: int = 0
+    """Answers with it that were right."""
+    losses: int = 0
+    """Answers with it that were wrong."""
+    last_use: float | None = None
+    """When it was last read, as a Unix time in seconds; None where it never was."""
 
 
 @dataclass(frozen=True)

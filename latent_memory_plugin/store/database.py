@@ -2,71 +2,27 @@
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from latent_memory_plugin.errors import CorruptError, StoreError, StoreWriteError
-from latent_memory_plugin.store.disk import sync_folder, writing
-
-_STEPS = (
-    (
-        "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-        """CREATE TABLE episodes (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            id TEXT NOT NULL UNIQUE,
-            created REAL NOT NULL,
-            state TEXT NOT NULL,
-            encoder TEXT NOT NULL,
-            key BLOB NOT NULL,
-            reason TEXT NOT NULL,
-            question TEXT NOT NULL,
-            vote TEXT,
-            rollouts TEXT NOT NULL)""",
-        "CREATE INDEX episodes_by_state ON episodes (state, number)",
-        "CREATE INDEX episodes_by_encoder ON episodes (encoder, id)",
-    ),
-    (
-        """CREATE TABLE standings (
-            latent_id TEXT PRIMARY KEY,
-            state TEXT NOT NULL,
-            record TEXT NOT NULL)""",
-        """CREATE TABLE uses (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            answer_id TEXT NOT NULL,
-            latent_id TEXT NOT NULL,
-            problem_hash TEXT NOT NULL,
-            record TEXT NOT NULL,
-            UNIQUE (answer_id, latent_id))""",
-        "CREATE INDEX uses_by_latent ON uses (latent_id, number)",
-        "CREATE INDEX uses_by_problem ON uses (problem_hash, number)",
-    ),
-    (
-        "ALTER TABLE episodes ADD COLUMN problem_hash TEXT NOT NULL DEFAULT ''",
-        "CREATE INDEX episodes_by_problem ON episodes (problem_hash)",
-        """CREATE TABLE queue (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            episode_id TEXT NOT NULL UNIQUE,
-            attempts INTEGER NOT NULL DEFAULT 0,
-            reason TEXT NOT NULL DEFAULT '')""",
-        """CREATE TABLE claims (
-            episode_id TEXT PRIMARY KEY,
-            owner TEXT NOT NULL)""",
-    ),
-)
-"""What takes the tables from each version to the next, from an empty file on."""
-
-SCHEMA = len(_STEPS)
-"""Version of the tables, kept in `PRAGMA user_version`."""
+from latent_memory_plugin.records import question_hash
+from latent_memory_plugin.store import schema
+from latent_memory_plugin.store.disk import TEMPORARY, move_file, sync_folder, writing
 
 
 class Database:
-    """The opened file. Not safe in threads by itself: its store holds the root's guard."""
+    """The opened file. Not safe in threads by itself: its store holds the root's guard.
+
+    SQL may call `question_hash`, the function of the records.
+    """
 
     def __init__(self, path: Path, namespace: str) -> None:
         self.path = path
         with self._door():
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.create_function("question_hash", 1, question_hash, deterministic=True)
         try:
             self._prepare(namespace)
         except BaseException:
@@ -97,39 +53,57 @@ class Database:
                 self.run("ROLLBACK")
             raise
 
+    def copy_to(self, path: Path) -> None:
+        """Writes a copy of the whole file, durable when it returns; one that is there already is replaced at once.
+        Raises StoreWriteError, CorruptError."""
+        temporary = path.with_name(path.name + TEMPORARY)
+        with writing(path):
+            try:
+                temporary.unlink(missing_ok=True)
+                with self._door(), closing(sqlite3.connect(temporary)) as target:
+                    # A copy that is cut short is worthless; a finished one is synchronised below.
+                    target.execute("PRAGMA journal_mode = OFF")
+                    self._connection.backup(target)
+                move_file(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def snapshot(self) -> Generator[None, None, None]:
+        """All that is read inside is as it was when it was first read."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(StoreError):  # none was begun where there is no journal
+                self.rows("COMMIT")
+
+    def scrub(self) -> None:
+        """Overwrites all that was ever deleted, by writing the file anew. Raises StoreWriteError where another process
+        reads it for longer than SQLite waits."""
+        self.run("VACUUM")
+        if self.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            raise StoreWriteError(
+                f"Deleted rows of {str(self.path)!r} cannot be overwritten while another process reads it; end that "
+                "one and call again, or leave it to the next opening. They are never returned."
+            )
+
+    def sync_name(self) -> None:
+        """Makes the name of a new file durable. Raises StoreWriteError."""
+        with writing(self.path):
+            sync_folder(self.path.parent)
+
     def close(self) -> None:
         """Gives the file back."""
         with self._door():
             self._connection.close()
 
     def _prepare(self, namespace: str) -> None:
+        version = schema.check(self, namespace)
         self.run("PRAGMA journal_mode = WAL")
         self.run("PRAGMA synchronous = FULL")
-        schema = self.rows("PRAGMA user_version")[0][0]
-        if schema > SCHEMA:
-            raise StoreError(f"{str(self.path)!r} has schema {schema}, this version reads up to {SCHEMA}; update it.")
-        if schema == 0 and self.rows("SELECT 1 FROM sqlite_master"):
-            raise CorruptError(f"{str(self.path)!r} is some other SQLite database, not a journal; move it away.")
-        if schema:
-            self._check(namespace)
-        if schema < SCHEMA:
-            self._migrate(schema, namespace)
-
-    def _check(self, namespace: str) -> None:
-        found = self.rows("SELECT value FROM meta WHERE name = 'namespace'")
-        if found != [(namespace,)]:
-            raise CorruptError(
-                f"{str(self.path)!r} is the journal of another namespace than {namespace!r}; move it back where it was."
-            )
-
-    def _migrate(self, schema: int, namespace: str) -> None:
-        with self.transaction():
-            for statement in (statement for step in _STEPS[schema:] for statement in step):
-                self.run(statement)
-            self.run("INSERT OR IGNORE INTO meta (name, value) VALUES ('namespace', ?)", namespace)
-            self.run(f"PRAGMA user_version = {SCHEMA}")
-        with writing(self.path):
-            sync_folder(self.path.parent)
+        self.run("PRAGMA secure_delete = ON")
+        schema.migrate(self, version, namespace)
 
     @contextmanager
     def _door(self) -> Generator[None, None, None]:

@@ -62,6 +62,18 @@ def write_file(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def move_file(temporary: Path, path: Path) -> None:
+    """Gives a file that has been written its name, durable when it returns. Raises StoreWriteError."""
+    with writing(path):
+        descriptor = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
 def delete_file(path: Path) -> None:
     """Deletes a file, durable when it returns; none is fine. Raises StoreWriteError."""
     with writing(path):

@@ -3,13 +3,16 @@
 Legend: D key size.
 """
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 
-from latent_memory_plugin.errors import InputError, NotFoundError
+from latent_memory_plugin.errors import CorruptError, InputError, NotFoundError
 from latent_memory_plugin.records import Episode, EpisodeState
 from latent_memory_plugin.store.session import Session
+
+_log = logging.getLogger(__name__)
 
 
 class Episodes(Session):
@@ -30,7 +33,7 @@ class Episodes(Session):
 
     def update(self, episode: Episode) -> None:
         """Replaces rollouts, vote, state and reason of an episode. Raises NotFoundError."""
-        with self._entered():
+        with self.exclusive():
             self._journal.update(episode)
 
     def episode(self, episode_id: str) -> Episode:
@@ -60,7 +63,14 @@ class Episodes(Session):
             last = page[-1][0]
 
     def near_episodes(self, key: np.ndarray, limit: int) -> list[tuple[Episode, float]]:
-        """Up to `limit` episodes with the cosine similarity, -1 to 1, of their keys to this one (D,), best first."""
+        """Up to `limit` episodes with the cosine similarity, -1 to 1, of their keys to this one (D,), best first. One
+        that cannot be read is left out and warned of: its neighbours can be learnt from all the same."""
+        near: list[tuple[Episode, float]] = []
         with self._entered():
             _, (_, index) = self._searchable()
-            return [(self._journal.episode(item_id), nearness) for item_id, nearness in index.nearest(key, limit)]
+            for item_id, nearness in index.nearest(key, limit):
+                try:
+                    near.append((self._journal.episode(item_id), nearness))
+                except CorruptError as exc:
+                    _log.warning("%s", exc)
+        return near

@@ -3,19 +3,19 @@
 Legend: P latent tokens, H hidden size, D key size.
 """
 
-import hashlib
+import logging
+import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from heapq import nlargest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from latent_memory_plugin.errors import (
-    CorruptError,
     InputError,
     LatentMemoryError,
     NotFoundError,
@@ -24,14 +24,13 @@ from latent_memory_plugin.errors import (
 )
 from latent_memory_plugin.records import Latent
 from latent_memory_plugin.store.disk import TEMPORARY, delete_file, make_folder, reading, write_file, writing
+from latent_memory_plugin.store.packing import corrupt, pack, read_content, read_header, unpack
 from latent_memory_plugin.store.root import ModelId
 
 Result = TypeVar("Result")
 
-SCHEMA = 1
-"""Version of the header."""
-
 SUFFIX = ".safetensors"
+_log = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -39,14 +38,13 @@ class LatentFiles:
     """The Latent files of one namespace. Not safe in threads by itself: its store holds the root's guard."""
 
     def __init__(self, folder: Path, namespace: str, model: ModelId | None) -> None:
-        self.folder = folder
-        self.problems: dict[Path, LatentMemoryError] = {}
-        self._namespace = namespace
-        self._model = model
+        self._prepare(folder, namespace, model)
         make_folder(folder)
         with writing(folder):
             for left_behind in folder.glob(f"*{TEMPORARY}"):
                 left_behind.unlink(missing_ok=True)
+                self.mended.append(f"{left_behind.name} was being written when its process ended; it was deleted.")
+                _log.warning(self.mended[-1])
 
     def write(self, latent: Latent, tensor: np.ndarray, key: np.ndarray) -> None:
         """Writes a new Latent, tensor (P, H) and key (D,) float32, durable when it returns. Raises InputError where it
@@ -62,36 +60,29 @@ class LatentFiles:
                 f"The Latent {latent.id} is stored already and never changes; give the new one its own id."
             )
         self._check_model(latent, f"The Latent {latent.id}")
-        record = latent.model_dump_json()
-        header = {"schema": str(SCHEMA), "sha256": _digest(record, tensor, key), "record": record}
-        write_file(path, save({"latent": tensor, "key": key}, metadata=header))
+        write_file(path, pack(latent, tensor, key))
 
     def record(self, latent_id: str) -> Latent:
         """The record alone, from the header. Raises NotFoundError, CorruptError, WrongModelError."""
         path = self._path(latent_id)
-        with _opened(path) as file:
-            return self._record(file, path)
+        with _found(path):
+            latent = read_header(path).latent
+        return self._own(latent, path)
 
     def read(self, latent_id: str) -> tuple[Latent, np.ndarray, np.ndarray]:
         """Record, tensor (P, H) and key (D,) float32, checked against the header's hash. Raises as `record` does."""
         path = self._path(latent_id)
-        with _opened(path) as file:
-            latent = self._record(file, path)
-            try:
-                tensor, key = file.get_tensor("latent"), file.get_tensor("key")  # (P, H), (D,)
-            except SafetensorError as exc:
-                raise _corrupt(path, str(exc)) from exc
-            header = file.metadata()
-        if header.get("sha256") != _digest(header["record"], tensor, key):
-            raise _corrupt(path, "its content does not match the SHA-256 in its header")
-        if not (np.isfinite(tensor).all() and np.isfinite(key).all()):
-            raise _corrupt(path, "it holds values that are not finite")
-        return latent, tensor, key
+        with _found(path):
+            content = read_content(path)
+        latent, tensor, key = unpack(content, path)
+        return self._own(latent, path), tensor, key
 
-    def stream(self) -> Iterator[Latent]:
-        """All records, oldest first. A file that cannot be read is left out, warned of and kept in `problems`."""
+    def stream(self, newest: int | None = None) -> Iterator[Latent]:
+        """All records, or so many of the newest, oldest first. A file that cannot be read is left out, warned of and
+        kept in `problems`."""
         records = (self._try(self.record, latent_id) for latent_id in sorted(self.ids()))
-        for _, latent_id in sorted((latent.created, latent.id) for latent in records if latent):
+        made = ((latent.created, latent.id) for latent in records if latent)
+        for _, latent_id in sorted(made if newest is None else nlargest(newest, made)):
             if latent := self._try(self.record, latent_id):
                 yield latent
 
@@ -113,11 +104,21 @@ class LatentFiles:
     def ids(self, encoder: str = "") -> set[str]:
         """Ids of all files, whichever encoder made their keys: that is in their headers."""
         with reading(self.folder):
-            paths = [path for path in self.folder.iterdir() if path.suffix == SUFFIX]
-        for path in paths:
-            if not _ID.fullmatch(path.stem):
-                self._report(path, _corrupt(path, "its name is no id"))
-        return {path.stem for path in paths if _ID.fullmatch(path.stem)}
+            stems = {name.removesuffix(SUFFIX) for name in os.listdir(self.folder) if name.endswith(SUFFIX)}
+        ids = {stem for stem in stems if _ID.fullmatch(stem)}
+        for stem in sorted(stems - ids):
+            path = self.folder / f"{stem}{SUFFIX}"
+            self._report(path, corrupt(path, "its name is no id"))
+        return ids
+
+    def sizes(self) -> Iterator[tuple[str, int, float]]:
+        """Id, bytes and, as a Unix time in seconds, when it was stored here, of every file."""
+        with reading(self.folder), os.scandir(self.folder) as entries:
+            for entry in entries:
+                latent_id = entry.name.removesuffix(SUFFIX)
+                if latent_id != entry.name and _ID.fullmatch(latent_id):
+                    found = entry.stat()
+                    yield latent_id, found.st_size, found.st_mtime
 
     def keys(self, item_ids: Iterable[str], encoder: str) -> Iterator[tuple[str, np.ndarray]]:
         """Id and key (D,) float32 of those of the given Latents whose key was made by this encoder."""
@@ -125,6 +126,14 @@ class LatentFiles:
             found = self._try(self.read, item_id)
             if found and found[0].encoder == encoder:
                 yield item_id, found[2]
+
+    def _prepare(self, folder: Path, namespace: str, model: ModelId | None) -> None:
+        self.folder = folder
+        self.problems: dict[Path, LatentMemoryError] = {}
+        self.mended: list[str] = []
+        """What the opening put right, one sentence each."""
+        self._namespace = namespace
+        self._model = model
 
     def _try(self, read: Callable[[str], Result], latent_id: str) -> Result | None:
         try:
@@ -147,33 +156,23 @@ class LatentFiles:
             )
         return path
 
-    def _record(self, file: Any, path: Path) -> Latent:
-        header: dict[str, str] = file.metadata() or {}
-        schema = header.get("schema", "")
-        if schema.isdecimal() and int(schema) > SCHEMA:
-            raise StoreError(
-                f"{str(path)!r} has schema {schema}, this version reads up to {SCHEMA}; update the library."
-            )
-        if schema != str(SCHEMA) or "record" not in header:
-            raise _corrupt(path, "its header holds no record of this library")
-        try:
-            latent = Latent.from_json(header["record"])
-        except InputError as exc:
-            raise _corrupt(path, str(exc)) from exc
-        self._check_place(latent, path)
-        self._check_model(latent, f"The file {str(path)!r}")
-        _check_tensors(file, latent, path)
-        return latent
-
-    def _check_place(self, latent: Latent, path: Path) -> None:
+    def _own(self, latent: Latent, path: Path) -> Latent:
+        """The record, where it belongs to this place, namespace and model."""
         if latent.id != path.stem or latent.namespace != self._namespace:
-            raise _corrupt(path, f"its record is that of {latent.id} in the namespace {latent.namespace!r}")
+            raise corrupt(path, f"its record is that of {latent.id} in the namespace {latent.namespace!r:.200}")
+        self._check_model(latent, f"The file {str(path)!r}")
+        return latent
 
     def _check_model(self, latent: Latent, what: str) -> None:
         if self._model and latent.fingerprint != self._model.fingerprint:
             raise WrongModelError(
-                f"{what} belongs to the model {latent.model!r} (fingerprint {latent.fingerprint[:12]}), not to "
-                f"{self._model.name!r} (fingerprint {self._model.fingerprint[:12]}); use it with {latent.model!r}."
+                f"{what} belongs to the model {latent.model!r:.200} (fingerprint {latent.fingerprint[:12]!r}), not to "
+                f"{self._model.name!r} (fingerprint {self._model.fingerprint[:12]!r}); use it with that model."
+            )
+        if self._model and self._model.hidden_size not in (None, latent.shape[1]):
+            raise WrongModelError(
+                f"{what} holds vectors of {latent.shape[1]} numbers, the model {self._model.name!r} reads "
+                f"{self._model.hidden_size}; restore it from a backup or delete it."
             )
 
 
@@ -190,36 +189,15 @@ def checked(tensor: np.ndarray, latent: Latent) -> np.ndarray:
     return values
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _found(path: Path) -> Generator[None, None, None]:
+    """Raises NotFoundError where there is no such file."""
     try:
-        with reading(path):
-            path.open("rb").close()  # safetensors calls a file that may not be read one that is not there
-            return safe_open(path, framework="np")
-    except SafetensorError as exc:
-        raise _corrupt(path, str(exc)) from exc
+        yield
     except StoreError as exc:
         if isinstance(exc.__cause__, FileNotFoundError):
             raise _unknown(path) from exc
         raise
-
-
-def _check_tensors(file: Any, latent: Latent, path: Path) -> None:
-    names: list[str] = file.keys()
-    found = {name: (file.get_slice(name).get_dtype(), tuple(file.get_slice(name).get_shape())) for name in names}
-    key_shape = found.get("key", ("", ()))[1]
-    if found != {"latent": ("F32", latent.shape), "key": ("F32", key_shape)} or len(key_shape) != 1:
-        raise _corrupt(path, f"it holds {found}, not a latent of shape {latent.shape} and a flat key, both F32")
-
-
-def _digest(record: str, tensor: np.ndarray, key: np.ndarray) -> str:
-    digest = hashlib.sha256(record.encode())
-    for array in (tensor, key):
-        digest.update(array.astype("<f4").tobytes())
-    return digest.hexdigest()
-
-
-def _corrupt(path: Path, reason: str) -> CorruptError:
-    return CorruptError(f"{str(path)!r} is no whole Latent file: {reason}. Restore it from a backup or delete it.")
 
 
 def _unknown(path: Path) -> NotFoundError:

@@ -1,41 +1,33 @@
 """The index: nearest keys by cosine similarity, in Chroma. It is derived: whatever Chroma loses, the truth gives back.
 
 What is known about Chroma and why it is used this way: one writer per folder, or vectors are lost without an error;
-a vector index that is never persisted in between (`sync_threshold`), because a kill during that leaves it unreadable;
-a health check that fetches vectors and runs a query, because counts stay right when vectors are gone.
+a kill while it saves its graph can leave that unreadable, so every failure ends in building it anew; a health check
+that fetches vectors and runs a query, because counts stay right when vectors are gone. Where Chroma was closed in good
+order and nothing has changed since (`clean.py`), one vector and the query are enough.
 """
 
+import hashlib
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from latent_memory_plugin.errors import InputError, LatentMemoryError, StoreWriteError
-from latent_memory_plugin.store.disk import writing
+from latent_memory_plugin.errors import IndexUnavailableError, LatentMemoryError, StoreWriteError
+from latent_memory_plugin.store.chroma import Chroma, is_of_chroma
+from latent_memory_plugin.store.keys import checked_key, checked_limit
 
 if TYPE_CHECKING:
-    from chromadb.api.client import Client
-    from chromadb.api.collection_configuration import CreateHNSWConfiguration
     from chromadb.api.models.Collection import Collection
 
 Result = TypeVar("Result")
-_log = logging.getLogger(__name__)
+Exclusive = Callable[[], AbstractContextManager[None]]
+"""Held: no other process changes the truth or the index."""
 
-_PAGE = 1000
-_GRAPH: "CreateHNSWConfiguration" = {
-    "space": "cosine",
-    # The price: an opening replays every key, and a write costs time in proportion to the keys there are.
-    "sync_threshold": 1_000_000,
-    # Chroma's defaults miss the nearest key in up to 11 % of queries where similar keys arrive one after another.
-    "max_neighbors": 32,
-    "ef_construction": 200,
-    "ef_search": 400,
-}
+_log = logging.getLogger(__name__)
 
 
 class Truth(Protocol):
@@ -54,80 +46,40 @@ class Truth(Protocol):
         ...
 
 
-class Chroma:
-    """The one embedded Chroma client of a root, started when it is first needed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._client: Client | None = None
-
-    def collection(self, name: str) -> "Collection":
-        """The collection of this name, made where there is none."""
-        if self._client is None:
-            self._client = _start(self.folder)
-        return self._client.get_or_create_collection(name, configuration={"hnsw": _GRAPH}, embedding_function=None)
-
-    def drop(self, name: str) -> None:
-        """Deletes the collection of this name; none is fine."""
-        from chromadb.errors import NotFoundError
-
-        if self._client is not None:
-            with suppress(NotFoundError):
-                self._client.delete_collection(name)
-
-    def wipe(self) -> None:
-        """Deletes every collection of every namespace, and the folder with them."""
-        self.close()
-        with writing(self.folder):
-            if self.folder.is_dir() and not self.folder.is_symlink():
-                shutil.rmtree(self.folder)
-            else:
-                self.folder.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Stops the client; the next use starts another one."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-
 class Index:
     """One Chroma collection: the keys of one namespace made by one encoder, either of its Latents or of its episodes.
 
     Opening compares it with the truth and mends what differs. Later failures are mended in the same way, once.
     """
 
-    def __init__(self, chroma: Chroma, name: str, truth: Truth, encoder: str) -> None:
+    def __init__(
+        self, chroma: Chroma, name: str, truth: Truth, encoder: str, exclusive: Exclusive = nullcontext
+    ) -> None:
         self.name = name
+        self._exclusive = exclusive
+        # True where a server was not reached with a change: it is compared with the truth before its next use.
+        self._behind = False
         self._chroma = chroma
         self._truth = truth
         self._encoder = encoder
+        self.mended: list[str] = []
+        """What was not as it should be and was put right, one sentence each."""
         self._size: int | None = None
         self._collection: Collection
-        self._mending(self._probe, self._reconcile, self._rebuild, self._start_over)
+        self._mending(self._probe, self._resume, self._reconcile, self._rebuild, self._start_over)
 
     def checked(self, key: np.ndarray) -> np.ndarray:
         """The key (D,) as float32. Raises InputError where it is not flat, not finite or of another size."""
-        with np.errstate(over="ignore"):
-            vector = np.ascontiguousarray(key, dtype=np.float32)  # (D,)
-        if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
-            raise InputError(
-                f"A key of shape {vector.shape} is not a flat array of finite numbers; pass one of shape (D,)."
-            )
-        if self._size not in (None, vector.size):
-            raise InputError(
-                f"A key has {vector.size} values, the stored ones have {self._size}; use the same encoder."
-            )
-        return vector
+        return checked_key(key, self._size)
 
     def add(self, item_id: str, key: np.ndarray) -> None:
         """Adds a key (D,) float32 whose item the truth holds. Raises StoreWriteError: the item is kept all the same."""
-        self._mending(lambda: self._upsert([(item_id, self.checked(key))]), *self._mends())
+        self._change(lambda: self._upsert([(item_id, self.checked(key))]))
 
     def discard(self, item_ids: Iterable[str]) -> None:
         """Takes items out; unknown ones are fine."""
         ids = list(item_ids)
-        self._mending(lambda: self._collection.delete(ids=ids), *self._mends())
+        self._change(lambda: self._delete(ids))
 
     def follow(self, item_id: str) -> None:
         """Brings one item up to date with the truth: in with its key, or out. Raises StoreWriteError."""
@@ -137,11 +89,19 @@ class Index:
         for found, key in self._truth.keys([item_id], self._encoder):
             self.add(found, key)
 
+    def follow_all(self, item_ids: Iterable[str]) -> None:
+        """Adds the keys of new items of the truth, many at a time. Raises StoreWriteError."""
+        held = {item_id for item_id in item_ids if self._truth.holds(item_id)}
+        self._change(lambda: self._fill(held))
+
+    def renew(self) -> None:
+        """Deletes the collection and builds it anew from the truth. Raises StoreWriteError."""
+        self._change(self._rebuild)
+
     def nearest(self, key: np.ndarray, limit: int) -> list[tuple[str, float]]:
         """Up to `limit` ids with their keys' cosine similarity to this one (D,), best first. Raises InputError."""
-        if limit < 1:
-            raise InputError(f"limit={limit!r} asks for nothing; pass at least 1.")
-        found = self._mending(lambda: self._query(self.checked(key), limit), *self._mends())
+        wanted = checked_limit(limit)
+        found = self._mending(lambda: self._query(self.checked(key), wanted), *self._mends())
         gone = [item_id for item_id, _ in found if not self._truth.holds(item_id)]
         if not gone:
             return found
@@ -149,9 +109,6 @@ class Index:
         return self.nearest(key, limit)
 
     def _query(self, vector: np.ndarray, limit: int) -> list[tuple[str, float]]:
-        limit = min(limit, self._collection.count())
-        if not limit:
-            return []
         answer = self._collection.query(query_embeddings=vector[None], n_results=limit, include=["distances"])  # (1, D)
         distances = (answer["distances"] or [[]])[0]
         return [
@@ -162,45 +119,75 @@ class Index:
     def _upsert(self, items: list[tuple[str, np.ndarray]]) -> None:
         ids, keys = [item_id for item_id, _ in items], np.stack([key for _, key in items])  # (B, D)
         self._collection.upsert(ids=ids, embeddings=keys)
+        self._chroma.clean.add(self.name, ids)
         self._size = keys.shape[1]
 
+    def _delete(self, ids: list[str]) -> None:
+        for start in range(0, len(ids), self._chroma.page):
+            self._collection.delete(ids=ids[start : start + self._chroma.page])
+        self._chroma.clean.discard(self.name, ids)
+
+    def _change(self, action: Callable[[], object]) -> None:
+        """A change that a server which does not answer gets later: the truth has it already."""
+        try:
+            self._mending(action, *self._mends())
+        except IndexUnavailableError as exc:
+            self._behind = True
+            _log.warning("index %s is behind the files: %s", self.name, exc)
+
     def _mends(self) -> tuple[Callable[[], None], ...]:
-        return (lambda: None, self._reconcile, self._rebuild, self._start_over)
+        return (self._reconcile if self._behind else _leave, self._reconcile, self._rebuild, self._start_over)
 
     def _mending(self, action: Callable[[], Result], *mends: Callable[[], None]) -> Result:
-        """The result of the action, tried again after each mend. Chroma's errors have no common base (panics of its
-        Rust part are not even an Exception), so everything but our own errors counts as one."""
+        """The result of the action, tried again after each mend. Everything but our own errors counts as Chroma's."""
         failure: BaseException | None = None
         for mend in mends:
             try:
-                mend()
-                return action()
+                return self._chroma.reaching(partial(self._mended, mend, action))
             except LatentMemoryError:
                 raise
             except BaseException as exc:
-                if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
+                if not is_of_chroma(exc):
                     raise
                 failure = exc
-                _log.warning("index %s failed (%s), mending it", self.name, exc)
+                self._say(f"failed ({exc}) and was mended")
         raise StoreWriteError(
-            f"The index {self.name!r} in {str(self._chroma.folder)!r} fails even when built anew ({failure}); "
+            f"The index {self.name!r} in {self._chroma.place!r} fails even when built anew ({failure}); "
             "free some space and allow this user to write there. Latents and episodes are whole; opening the root "
             "again rebuilds the index."
         ) from failure
+
+    def _mended(self, mend: Callable[[], None], action: Callable[[], Result]) -> Result:
+        with nullcontext() if mend is _leave else self._exclusive():
+            mend()
+        return action()
 
     def _probe(self) -> None:
         if self._size and self._collection.count() and not self._query(np.ones(self._size, np.float32), 1):
             raise RuntimeError("a query finds none of the stored keys")
 
+    def _resume(self) -> None:
+        """Opens the collection; where it is not known to hold what the truth does, compares them."""
+        self._collection = self._chroma.collection(self.name)
+        true = self._truth.ids(self._encoder)
+        if not self._chroma.clean.agrees(self.name, true) or self._collection.count() != len(true):
+            self._reconcile()
+            return
+        self._chroma.clean.hold(self.name, true)
+        first = self._collection.get(limit=1, include=["embeddings"])
+        self._size = np.asarray(first["embeddings"]).shape[1] if first["ids"] else None
+
     def _reconcile(self) -> None:
         """Opens the collection and adds and deletes what differs from the truth."""
         self._collection = self._chroma.collection(self.name)
         indexed, true = self._ids(), self._truth.ids(self._encoder)
+        self._chroma.clean.hold(self.name, indexed)
         if extra := sorted(indexed - true):
-            _log.warning("index %s holds %d keys too many, deleting them", self.name, len(extra))
-            for start in range(0, len(extra), _PAGE):
-                self._collection.delete(ids=extra[start : start + _PAGE])
-        self._fill(true - indexed)
+            self._say(f"held {len(extra)} keys too many, which were deleted")
+            self._delete(extra)
+        if added := self._fill(true - indexed):
+            self._say(f"lacked {added} keys, which were added")
+        self._behind = False
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
@@ -215,32 +202,34 @@ class Index:
         ids: set[str] = set()
         self._size = None
         while True:
-            page = self._collection.get(limit=_PAGE, offset=len(ids), include=["embeddings"])
+            page = self._collection.get(limit=self._chroma.page, offset=len(ids), include=["embeddings"])
             if not page["ids"]:
                 return ids
             ids.update(page["ids"])
             self._size = np.asarray(page["embeddings"]).shape[1]
 
-    def _fill(self, missing: set[str]) -> None:
+    def _fill(self, missing: set[str]) -> int:
+        added = 0
         keys = self._truth.keys(sorted(missing), self._encoder)
-        while page := list(islice(keys, _PAGE)):
+        while page := list(islice(keys, self._chroma.page)):
             size = self._size or page[0][1].size
             fitting = [(item_id, key) for item_id, key in page if key.size == size]
             if len(fitting) < len(page):
                 _log.warning("index %s leaves out %d keys of another size", self.name, len(page) - len(fitting))
             if fitting:
                 self._upsert(fitting)
+                added += len(fitting)
+        return added
+
+    def _say(self, what: str) -> None:
+        self.mended.append(f"The index {self.name} {what}.")
+        _log.warning(self.mended[-1])
 
 
-def _start(folder: Path) -> "Client":
-    """A client on a folder. Not `PersistentClient`: when that fails to open a broken folder, it keeps the half-started
-    system and hands it to the next client on the same path."""
-    from chromadb.api import ServerAPI
-    from chromadb.api.client import Client
-    from chromadb.config import Settings, System
+def collection_name(namespace_folder: str, kind: str, encoder: str) -> str:
+    """The collection of the keys that one encoder made, of the `latents` or of the `episodes` of a namespace."""
+    return f"{namespace_folder}.{kind}.{hashlib.sha256(encoder.encode()).hexdigest()[:8]}"
 
-    settings = Settings(anonymized_telemetry=False, is_persistent=True, persist_directory=str(folder))
-    system = System(settings)
-    system.instance(ServerAPI)
-    system.start()
-    return Client.from_system(system)
+
+def _leave() -> None:
+    """The mend of what may be whole."""

@@ -11,6 +11,7 @@ import numpy as np
 from latent_memory_plugin.errors import InputError, LatentMemoryError, NotFoundError
 from latent_memory_plugin.records import USABLE, Latent, Standing, Use
 from latent_memory_plugin.store.files import checked
+from latent_memory_plugin.store.redaction import short_latent, short_use
 from latent_memory_plugin.store.session import Session
 
 
@@ -20,14 +21,14 @@ class Latents(Session):
     def put(self, latent: Latent, tensor: np.ndarray, key: np.ndarray) -> None:
         """Writes a new Latent: tensor (P, H) float32 and key (D,). Raises InputError where its namespace, encoder, id,
         shape or values do not fit, WrongModelError."""
-        with self._entered():
+        with self.exclusive():
             encoder, (index, _) = self._searchable()
             if latent.encoder != encoder:
                 raise InputError(
                     f"The Latent's encoder is {latent.encoder!r}, the store's {encoder!r}; open one for that."
                 )
             values, vector = checked(tensor, latent), index.checked(key)
-            self._files.write(latent, values, vector)
+            self._files.write(latent if self.keep_text else short_latent(latent), values, vector)
             if self._standings.usable(latent.id):
                 index.add(latent.id, vector)
 
@@ -52,11 +53,11 @@ class Latents(Session):
             )
         return key
 
-    def latents(self) -> Iterator[Latent]:
-        """All Latents whatever their standing, oldest first, read from the headers one by one. A file that cannot be
-        read is left out, warned of and kept in `problems`."""
+    def latents(self, newest: int | None = None) -> Iterator[Latent]:
+        """All Latents whatever their standing, or so many of the newest, oldest first, read from the headers one by
+        one. A file that cannot be read is left out, warned of and kept in `problems`."""
         with self._entered():
-            latents = self._files.stream()
+            latents = self._files.stream(newest)
         yield from latents
 
     @property
@@ -76,7 +77,7 @@ class Latents(Session):
         of a Latent, InputError where the reason cannot be stored. A store open for listing leaves the index to the next
         opening with a model; until then a Latent that is usable again is not found, and one that is not any more is
         never returned."""
-        with self._entered():
+        with self.exclusive():
             stored, before = self._files.holds(standing.latent_id), self._standings.usable(standing.latent_id)
             self._standings.write(standing)
             if self._indexes and stored and before != (standing.state in USABLE):
@@ -93,7 +94,7 @@ class Latents(Session):
         """Journals answers that read a Latent, all or none; a use of the same answer and Latent is replaced and keeps
         its place in the order. Raises InputError where a text cannot be stored."""
         with self._entered():
-            self._standings.record_uses(uses)
+            self._standings.record_uses(uses if self.keep_text else [short_use(use) for use in uses])
 
     def uses(
         self, *, latent_id: str | None = None, answer_id: str | None = None, problem_hash: str | None = None
@@ -106,7 +107,7 @@ class Latents(Session):
         """Deletes a Latent, readable or not, its standing and its uses; also what a removal that was cut short has left
         of them. Raises NotFoundError. A store open for listing leaves the index entry to the next opening with a model;
         until then it is never returned."""
-        with self._entered():
+        with self.exclusive():
             if self._files.holds(latent_id) or not self._standings.knows(latent_id):
                 self._files.delete(latent_id)
             # After the file: one without a standing would be live.

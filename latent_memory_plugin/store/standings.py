@@ -4,12 +4,12 @@ A Latent of which nothing is journaled is live.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from latent_memory_plugin.errors import CorruptError, InputError
-from latent_memory_plugin.records import USABLE, Standing, Use
+from latent_memory_plugin.records import USABLE, LatentState, Standing, Use
 from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.files import LatentFiles
 
@@ -48,6 +48,20 @@ class Standings:
             row[0] for row in self._database.rows(f"SELECT latent_id FROM standings WHERE state NOT IN ({_USABLE})")
         }
 
+    def states(self) -> dict[str, LatentState]:
+        """The states of all Latents of which one is journaled, stored or not."""
+        return dict(self._database.rows("SELECT latent_id, state FROM standings"))
+
+    def tallies(self) -> dict[str, dict[str, Any]]:
+        """What the answers that read each Latent came to: `wins`, `losses`, and `last_use` as a Unix time in
+        seconds."""
+        rows = self._database.rows(
+            "SELECT latent_id, TOTAL(json_extract(record, '$.correct') = 1), "
+            "TOTAL(json_extract(record, '$.correct') = 0), MAX(json_extract(record, '$.created')) "
+            "FROM uses GROUP BY latent_id"
+        )
+        return {row[0]: {"wins": int(row[1]), "losses": int(row[2]), "last_use": row[3]} for row in rows}
+
     def record_uses(self, uses: Sequence[Use]) -> None:
         """Adds or replaces uses, all or none. Raises InputError where a text cannot be stored."""
         rows = [(use.answer_id, use.latent_id, use.problem_hash, _json(use)) for use in uses]
@@ -68,6 +82,23 @@ class Standings:
         where = " AND ".join(("1", *(f"{column} = ?" for column in given)))
         rows = self._database.rows(f"SELECT record FROM uses WHERE {where} ORDER BY number", *given.values())
         return [self._record(Use, row[0]) for row in rows]
+
+    def restore(self, use: Use) -> None:
+        """Adds a use from elsewhere; one that is here already stays as it is."""
+        self._database.run(
+            "INSERT OR IGNORE INTO uses (answer_id, latent_id, problem_hash, record) VALUES (?, ?, ?, ?)",
+            *(use.answer_id, use.latent_id, use.problem_hash, _json(use)),
+        )
+
+    def stream_uses(self) -> Iterator[Use]:
+        """All uses in the order in which they were first recorded, a hundred in memory at a time. Raises
+        CorruptError."""
+        last = 0
+        while rows := self._database.rows(
+            "SELECT number, record FROM uses WHERE number > ? ORDER BY number LIMIT 100", last
+        ):
+            yield from (self._record(Use, row[1]) for row in rows)
+            last = rows[-1][0]
 
     def knows(self, latent_id: str) -> bool:
         """Whether a standing or a use of the Latent is journaled."""

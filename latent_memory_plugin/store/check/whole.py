@@ -1,0 +1,141 @@
+"""The check of a whole root: `store.json`, each namespace, the index, and files that belong to nobody."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from latent_memory_plugin.access import Access
+from latent_memory_plugin.errors import CorruptError, NotFoundError, StoreError
+from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, Report
+from latent_memory_plugin.store.check.keys import KeyCheck, collections
+from latent_memory_plugin.store.check.space import SpaceCheck
+from latent_memory_plugin.store.disk import TEMPORARY, delete_file, reading
+from latent_memory_plugin.store.root import ModelId, Root, folder_name
+
+OWN_NAMES = {"store.json", "lock", "owner.json", "lock.d", "chroma"}
+ROUNDS = 3
+"""How often a repair of the index is looked at again: repairing one collection may cost another."""
+
+
+def check(root: Path, namespace: str | None = None, repair: bool = False, access: Access | None = None) -> Report:
+    """Reads everything under a root, or of one namespace, and says what is not as it was written.
+
+    Without `repair` nothing is changed, but for what SQLite and Chroma do to their files when they open them. With it,
+    what was under way is finished or undone, rows that belong to nothing are deleted, what cannot be read is moved to
+    the namespace's `quarantine`, `store.json` is written anew from the Latents, and the index is built anew. In memory
+    are one Latent, a page of rows or of keys, and the ids of all Latents.
+
+    Raises NotFoundError where there is no such root or namespace, StoreLockedError where another process has it open,
+    StoreWriteError, IndexUnavailableError.
+    """
+    path = root.expanduser().absolute()
+    if not path.is_dir():
+        raise NotFoundError(f"There is no root {str(path)!r}; pass the folder of a store.")
+    began, findings = time.monotonic(), Findings(repair)
+    opened = Root.open(path, access or Access())
+    try:
+        with opened.guard:
+            whole = _Whole(opened, findings)
+            whole.run(namespace)
+    finally:
+        opened.release()
+    counts = {name: whole.counts[name] for name in ("latents", "episodes", "standings", "uses", "keys")}
+    seconds = round(time.monotonic() - began, 3)
+    return Report(
+        root=str(path), namespaces=tuple(whole.namespaces), findings=tuple(findings.all), seconds=seconds, **counts
+    )
+
+
+class _Whole:
+    """One check of an opened root."""
+
+    def __init__(self, root: Root, findings: Findings) -> None:
+        self.counts: Counter[str] = Counter()
+        self.namespaces: list[str] = []
+        self._root = root
+        self._findings = findings
+        self._is_whole = True
+
+    def run(self, namespace: str | None) -> None:
+        """Files and rows first, because the index is compared with what of them is whole."""
+        wanted = None if namespace is None else folder_name(namespace)
+        self._is_whole = wanted is None
+        if wanted and not (self._root.path / wanted).is_dir():
+            raise NotFoundError(f"Nothing is stored in the namespace {namespace!r} of {str(self._root.path)!r}.")
+        model, broken = self._model()
+        folders = [folder for folder in sorted(self._folders()) if wanted in (None, folder.name)]
+        spaces = [SpaceCheck(self._root, folder, model, self._findings) for folder in folders]
+        for space in spaces:
+            space.run()
+        self.namespaces = [space.namespace for space in spaces if space.namespace is not None]
+        models: Counter[ModelId] = Counter()
+        for space in spaces:
+            models.update(space.models)
+            self.counts.update(space.counts)
+        if model is None and wanted is None:
+            self._name_model(models, broken)
+        self._index(spaces)
+
+    def _index(self, spaces: list[SpaceCheck]) -> None:
+        for _ in range(ROUNDS if self._findings.repair else 1):
+            before, keys = len(self._findings.all), KeyCheck(self._root.chroma, self._findings)
+            there = collections(self._root.chroma, self._findings)
+            if there is None:
+                return
+            for space in spaces:
+                with space.derived() as expected:
+                    keys.run(space.folder.name, expected, there)
+            if self._is_whole:
+                keys.of_nobody({space.folder.name for space in spaces}, there)
+            self.counts["keys"] = keys.keys
+            if len(self._findings.all) == before:
+                return
+
+    def _model(self) -> tuple[ModelId | None, str]:
+        """The model of the root, and what is wrong with `store.json` where it names none."""
+        try:
+            return self._root.owner, ""
+        except CorruptError as exc:
+            return None, str(exc)
+        except StoreError as exc:
+            place = ("root", self._root.path / "store.json")
+            self._findings.add(place, "fault", str(exc), "Do what it says; --repair leaves it alone.")
+            return None, ""
+
+    def _name_model(self, models: Counter[ModelId], broken: str) -> None:
+        path = self._root.path / "store.json"
+        if not broken and (path.exists() or not models):
+            return
+        place: Place = ("root", path)
+        problem = broken or "It is missing, though there are Latents."
+        if len(models) > 1:
+            names = ", ".join(sorted({repr(model.name) for model in models}))
+            remedy = f"Restore it from a backup: the Latents belong to several models ({names:.300})."
+            self._findings.add(place, "fault", problem, remedy)
+        elif models:
+            [model] = models
+            remedy = "--repair writes it anew from the Latents."
+            self._findings.add(place, "fault", problem, remedy, lambda: self._root.name(model))
+        else:
+            remedy = "--repair deletes it; there is no Latent, and the next opening with a model writes it."
+            self._findings.add(place, "fault", problem, remedy, lambda: delete_file(path))
+
+    def _folders(self) -> Iterator[Path]:
+        """The folders of namespaces; other names are reported."""
+        with reading(self._root.path):
+            names = sorted(os.listdir(self._root.path))
+        for name in names:
+            path = self._root.path / name
+            if name.endswith(TEMPORARY) and path.is_file():
+                self._left_behind(path)
+            elif (path / "journal.sqlite").is_file() or (path / "latents").is_dir() or (path / QUARANTINE).is_dir():
+                yield path
+            elif name not in OWN_NAMES:
+                remedy = "It is left alone; move it away if it is yours."
+                self._findings.add(("root", path), "note", "It is no part of a store.", remedy)
+
+    def _left_behind(self, path: Path) -> None:
+        problem = "It was being written when its process ended."
+        self._findings.add(("root", path), "leftover", problem, "--repair deletes it.", lambda: delete_file(path))
