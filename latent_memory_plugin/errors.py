@@ -14,6 +14,7 @@
         ├── StoreLockedError      another process owns the root
         ├── StoreWriteError       the root cannot be written
         ├── ReadOnlyError         the store was opened with read_only=True
+        ├── OutdatedError         a file of an older version, which read_only=True may not migrate
         ├── IndexUnavailableError the Chroma server that holds the index does not answer
         ├── CorruptError          a stored file is not what was written
         └── NotFoundError         no Latent or episode has that id (also a KeyError)
@@ -79,6 +80,10 @@ class StoreWriteError(StoreError):
 
 class ReadOnlyError(StoreError):
     """The store was opened with `read_only=True`."""
+
+
+class OutdatedError(StoreError):
+    """A file of an older version cannot be read without being migrated."""
 
 
 class IndexUnavailableError(StoreError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.store.forgetting import Forgotten
     from latent_memory_plugin.store.importing import Imported
 
+
 class Keeping(ABC):
     """The stored Latents of one namespace."""
 

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from latent_memory_plugin.config import SamplingConfig
-    from latent_memory_plugin.records import Episode, EpisodeState, Evicted, Holding, Latent, Queued, Rollout, Standing, Use
+    from latent_memory_plugin.records import (
+        Episode,
+        EpisodeState,
+        Evicted,
+        Holding,
+        Latent,
+        Queued,
+        Rollout,
+        Standing,
+        Use,
+    )
 
 Conversation = str | Sequence[Mapping[str, Any]] | Dialogue
 """One user message as text, or chat messages with `role` and `content`, or these with tools."""

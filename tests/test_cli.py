@@ -196,11 +196,13 @@ def test_a_root_of_another_model_is_refused_with_both_names(root: Path) -> None:
     assert "'tiny'" in message and "'embedded'" in message
 
 
-def test_a_root_in_use_by_another_process_is_refused_with_its_number(root: Path) -> None:
+def test_a_root_in_use_by_another_process_is_looked_at_but_not_changed(root: Path) -> None:
     import os
 
-    with Store.open(root, "default"):
-        assert f"process {os.getpid()}" in refusal(shell("list", "--root", root))
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        store.put(latent(id=FIRST_ID), tensor(), key())
+        assert FIRST_ID[:12] in shell("list", "--root", root).stdout
+        assert f"process {os.getpid()}" in refusal(shell("forget", FIRST_ID, "--root", root))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_list_gives_every_latent_its_standing(root: Path, versions: list[str]) -
     lines = call("list", "--root", root).stdout.splitlines()
     for latent_id, state in zip(versions[1:], ("superseded", "live", "probation"), strict=True):
         assert [line for line in lines if latent_id[:12] in line and state in line]
-    assert "1 superseded, 1 live, 1 probation" in lines[0]
+    assert "1 probation, 1 live, 1 superseded" in lines[0]
 
 
 def test_show_gives_the_versions_before_and_after_in_their_order(root: Path, versions: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ def test_list_shows_the_newest_and_says_how_many_there_are(tmp_path: Path) -> No
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         for one in made:
             store.put(one, tensor(), key())
+            os.utime(store._files.folder / f"{one.id}.safetensors", (one.created, one.created))
     listed = json.loads(call("list", "--root", tmp_path, "--limit", "2", "--json", "-").stdout)
     assert [one["id"] for one in listed["latents"]] == [one.id for one in made[3:]]
     assert listed["states"] == {"live": 5}

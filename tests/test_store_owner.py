@@ -69,7 +69,9 @@ def test_a_second_process_is_refused_by_name_until_the_first_is_gone(tmp_path: P
     command = [sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout and owner.stdout.readline() == b"open\n"
-        expected = rf"process {owner.pid} on host '{re.escape(socket.gethostname())}' since \d{{4}}-.*lock_timeout=.*chroma="
+        expected = (
+            rf"process {owner.pid} on host '{re.escape(socket.gethostname())}' since \d{{4}}-.*lock_timeout=.*chroma="
+        )
         with pytest.raises(errors.StoreLockedError, match=expected):
             Store.open(tmp_path, "other")
         owner.kill()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 import typer
 
@@ -49,10 +49,12 @@ def list_latents(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest are shown.")] = SHOWN,
 ) -> None:
     """Lists Latents with their states, the newest last."""
+    from latent_memory_plugin.records import LatentState
+
     with listed(shared, read_only=True) as store:
         seen = [_seen(store, latent) for latent in store.latents(newest=limit)] if store else []
         states = store.states() if store else Counter[str]()
-    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    counts = ", ".join(f"{states[state]} {state}" for state in get_args(LatentState) if states[state])
     title = f"Latents in {shared.namespace!r}: {counts or 'none'}"
     if states.total() > limit:
         title += f"; the newest {limit} are shown (--limit)"

@@ -28,16 +28,26 @@ def root_of(shared: Shared) -> Path:
 @contextmanager
 def listed(shared: Shared, read_only: bool = False) -> "Generator[Store | None, None, None]":
     """The namespace open for listing; None where nothing was ever stored there, which looking does not change."""
-    from latent_memory_plugin.access import Access
-    from latent_memory_plugin.store import Store
     from latent_memory_plugin.store.root import folder_name
 
     root = root_of(shared)
     if not (root / folder_name(shared.namespace)).is_dir():
         yield None
         return
-    with Store.open(root, shared.namespace, access=Access(read_only=read_only)) as store:
+    with _opened(root, shared.namespace, read_only) as store:
         yield store
+
+
+def _opened(root: Path, namespace: str, read_only: bool) -> "Store":
+    """The store; files of an older version are migrated first."""
+    from latent_memory_plugin.access import Access
+    from latent_memory_plugin.errors import OutdatedError
+    from latent_memory_plugin.store import Store
+
+    try:
+        return Store.open(root, namespace, access=Access(read_only=read_only))
+    except OutdatedError:
+        return Store.open(root, namespace)
 
 
 def existing(store: "Store | None", shared: Shared) -> "Store":

@@ -78,11 +78,13 @@ class LatentFiles:
         return self._own(latent, path), tensor, key
 
     def stream(self, newest: int | None = None) -> Iterator[Latent]:
-        """All records, or so many of the newest, oldest first. A file that cannot be read is left out, warned of and
-        kept in `problems`."""
-        records = (self._try(self.record, latent_id) for latent_id in sorted(self.ids()))
-        made = ((latent.created, latent.id) for latent in records if latent)
-        for _, latent_id in sorted(made if newest is None else nlargest(newest, made)):
+        """All records, or those of so many files that were stored last, oldest first. A file that cannot be read is
+        left out, warned of and kept in `problems`."""
+        ids = self.ids()
+        if newest is not None and newest < len(ids):
+            ids = {latent_id for _, latent_id in nlargest(newest, ((stored, one) for one, _, stored in self.sizes()))}
+        records = (self._try(self.record, latent_id) for latent_id in sorted(ids))
+        for _, latent_id in sorted((latent.created, latent.id) for latent in records if latent):
             if latent := self._try(self.record, latent_id):
                 yield latent
 

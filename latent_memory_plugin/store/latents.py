@@ -54,8 +54,8 @@ class Latents(Session):
         return key
 
     def latents(self, newest: int | None = None) -> Iterator[Latent]:
-        """All Latents whatever their standing, or so many of the newest, oldest first, read from the headers one by
-        one. A file that cannot be read is left out, warned of and kept in `problems`."""
+        """All Latents whatever their standing, or so many that were stored last, oldest first, read from the headers
+        one by one. A file that cannot be read is left out, warned of and kept in `problems`."""
         with self._entered():
             latents = self._files.stream(newest)
         yield from latents

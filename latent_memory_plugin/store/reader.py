@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latent_memory_plugin.errors import StoreError
+from latent_memory_plugin.errors import OutdatedError
 from latent_memory_plugin.records import Latent, Queued, Use
 from latent_memory_plugin.store import schema
 from latent_memory_plugin.store.database import Database
@@ -42,6 +42,7 @@ class ReadOnlyStore(Store):
         self._database = ReadOnlyDatabase(self._folder / "journal.sqlite", namespace)
         self._journal, self._standings = Journal(self._database), Standings(self._database)
         self._indexes = None if encoder is None else self._scans(encoder)
+        self._database.rows("SELECT 1")  # an unreadable journal is refused here and not at some later call
 
     def record_uses(self, uses: Sequence[Use]) -> None:
         """Records nothing."""
@@ -103,7 +104,7 @@ class ReadOnlyDatabase(Database):
         self._state: _State | None = None
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a query finds; nothing where there is no journal yet. Raises StoreError, CorruptError."""
+        """What a query finds; nothing where there is no journal yet. Raises OutdatedError, StoreError, CorruptError."""
         state = self._look()
         if state != self._state:
             self.close()
@@ -145,7 +146,7 @@ class ReadOnlyDatabase(Database):
         self._state = state
         try:
             if (found := schema.check(self, self._namespace)) < schema.SCHEMA:
-                raise StoreError(
+                raise OutdatedError(
                     f"{str(self.path)!r} has the older schema {found}; open the root once without read_only=True, "
                     "which takes it to the present one."
                 )

@@ -1,5 +1,6 @@
 """The process that is killed: it writes as fast as it can until it is, and notes what was acknowledged."""
 
+import logging
 import os
 import random
 import signal
@@ -55,6 +56,7 @@ class Order(NamedTuple):
 def write(order: Order) -> None:
     """Runs until the process is killed; what goes wrong is noted."""
     ledger = Ledger(order.ledger)
+    logging.getLogger("latent_memory_plugin").setLevel(logging.ERROR)
     if order.saves_often:
         Chroma.graph = {**Chroma.graph, **SAVES_OFTEN}
     if order.step is not None:
