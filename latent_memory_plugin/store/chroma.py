@@ -44,6 +44,8 @@ class Chroma:
         """Where the index is, for messages."""
         self.clean = CleanNote(folder)
         """What its collections held when it was last closed."""
+        self.stops = 0
+        """How often a client was stopped: a collection is of no use after the stop of its client."""
         self._client: Client | None = None
 
     def collection(self, name: str) -> "Collection":
@@ -87,8 +89,19 @@ class Chroma:
         """Stops the client; the next use starts another one."""
         client, self._client = self._client, None
         if client is not None:
+            self.stops += 1
             client.close()
             self.clean.close()
+
+    def abandon(self) -> None:
+        """Stops a client that failed, and believes nothing of what it said: after a full disk it waits for itself
+        without end in its next write."""
+        self.clean.drop()
+        try:
+            self.close()
+        except BaseException as exc:
+            if not is_of_chroma(exc):
+                raise
 
     def reaching(self, action: Callable[[], Result]) -> Result:
         """The result of an action that needs Chroma to answer; an embedded one is always there."""

@@ -66,6 +66,8 @@ class Index:
         """What was not as it should be and was put right, one sentence each."""
         self._size: int | None = None
         self._collection: Collection
+        # What the client of the collection counted when it was opened.
+        self._stops = 0
         self._mending(self._probe, self._resume, self._reconcile, self._rebuild, self._start_over)
 
     def checked(self, key: np.ndarray) -> np.ndarray:
@@ -136,21 +138,26 @@ class Index:
             _log.warning("index %s is behind the files: %s", self.name, exc)
 
     def _mends(self) -> tuple[Callable[[], None], ...]:
-        return (self._reconcile if self._behind else _leave, self._reconcile, self._rebuild, self._start_over)
+        is_of_now = not self._behind and self._stops == self._chroma.stops
+        return (_leave if is_of_now else self._reconcile, self._reconcile, self._rebuild, self._start_over)
 
     def _mending(self, action: Callable[[], Result], *mends: Callable[[], None]) -> Result:
         """The result of the action, tried again after each mend. Everything but our own errors counts as Chroma's."""
         failure: BaseException | None = None
         for mend in mends:
             try:
-                return self._chroma.reaching(partial(self._mended, mend, action))
+                result = self._chroma.reaching(partial(self._mended, mend, action))
             except LatentMemoryError:
                 raise
             except BaseException as exc:
                 if not is_of_chroma(exc):
                     raise
                 failure = exc
-                self._say(f"failed ({exc}) and was mended")
+                self._chroma.abandon()
+            else:
+                if failure is not None:
+                    self._say(f"failed ({failure}) and was mended")
+                return result
         raise StoreWriteError(
             f"The index {self.name!r} in {self._chroma.place!r} fails even when built anew ({failure}); "
             "free some space and allow this user to write there. Latents and episodes are whole; opening the root "
@@ -168,7 +175,7 @@ class Index:
 
     def _resume(self) -> None:
         """Opens the collection; where it is not known to hold what the truth does, compares them."""
-        self._collection = self._chroma.collection(self.name)
+        self._open()
         true = self._truth.ids(self._encoder)
         if not self._chroma.clean.agrees(self.name, true) or self._collection.count() != len(true):
             self._reconcile()
@@ -179,7 +186,7 @@ class Index:
 
     def _reconcile(self) -> None:
         """Opens the collection and adds and deletes what differs from the truth."""
-        self._collection = self._chroma.collection(self.name)
+        self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         self._chroma.clean.hold(self.name, indexed)
         if extra := sorted(indexed - true):
@@ -188,6 +195,9 @@ class Index:
         if added := self._fill(true - indexed):
             self._say(f"lacked {added} keys, which were added")
         self._behind = False
+
+    def _open(self) -> None:
+        self._collection, self._stops = self._chroma.collection(self.name), self._chroma.stops
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
