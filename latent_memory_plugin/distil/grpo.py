@@ -106,11 +106,11 @@ def _judge(attempt: Attempt, groups: list[list[Rollout]]) -> list[Sampled]:
     """One group of rollouts per lesson, every rollout with its reward and its advantage."""
     pairs = list(zip(attempt.lessons, groups, strict=True))
     rewards = [[attempt.score(one.problem.question, one.answer, rollout) for rollout in group] for one, group in pairs]
-    values = advantages(torch.tensor(rewards), attempt.config.scale_rewards).tolist()  # (G, N)
+    values = advantages(torch.tensor(rewards), attempt.config.scale_rewards)  # (G, N)
     return [
-        Sampled(lesson.problem.question, rollout.token_ids, reward, value * lesson.trust)
-        for (lesson, group), *worth in zip(pairs, rewards, values, strict=True)
-        for rollout, reward, value in zip(group, *worth, strict=True)
+        Sampled(lesson.problem.question, rollout.token_ids, rewards[i][j], float(values[i, j]) * lesson.trust)
+        for i, (lesson, group) in enumerate(pairs)
+        for j, rollout in enumerate(group)
     ]
 
 
