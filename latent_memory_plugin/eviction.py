@@ -1,9 +1,9 @@
 """Eviction: which Latents go where a namespace holds more than its budget, the least useful first, and why.
 
-Age first: what was neither stored nor read for too long goes, whatever it was worth. Where there are still too many, or
-too many bytes, what is never read any more goes before what is read; of that, what loses before what does not, what
-another Latent covers before what has a place of its own; then by judged answers won less lost, and the one that was used
-longest ago first.
+Age first: what was neither stored nor read for too long goes, whatever it was worth. Where there are still too many,
+or too many bytes, what is never read any more goes before what is read; of that, what loses before what does not, what
+another Latent covers before what has a place of its own; then by judged answers won less lost, and the one that was
+used longest ago first.
 """
 
 import logging

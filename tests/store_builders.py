@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from latent_memory_plugin.records import Episode, Latent, Problem, Trial, Use, Vote
+from latent_memory_plugin.store import Store
 
 MODEL = ("tiny", "f" * 64)
 ENCODER = "mean of last layer"
@@ -89,3 +90,9 @@ def old_journal(folder: Path, *questions: str) -> None:
         )
     connection.commit()
     connection.close()
+
+
+def indexed(store: Store, kind: int = 0) -> set[str]:
+    """Ids in the index of a store's Latents (0) or of its episodes (1)."""
+    indexes: Any = store._indexes
+    return indexes[kind]._ids()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, indexed, key, latent, tensor
 
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.chroma import Chroma
@@ -63,8 +63,8 @@ def filled(root: Path, count: int = 12) -> None:
 def assert_index_equals_truth(root: Path) -> None:
     with Store.open(root, "default", MODEL, ENCODER) as store:
         latents, episodes = {one.id for one in store.latents()}, {one.id for one in store.episodes()}
-        assert latents and episodes and store._indexes
-        assert (store._indexes[0]._ids(), store._indexes[1]._ids()) == (latents, episodes)
+        assert latents and episodes
+        assert (indexed(store), indexed(store, 1)) == (latents, episodes)
         assert {found for found, _ in store.nearest(key(), 99)} == latents
         assert {found.id for found, _ in store.near_episodes(key(), 99)} == episodes
         assert store.near_episodes(key(0.3), 1)[0][0].question == "question 3"

@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, old_journal, tensor, use
+from store_builders import ENCODER, MODEL, episode, indexed, key, latent, old_journal, tensor, use
 
 from latent_memory_plugin import __version__, errors
 from latent_memory_plugin.records import USABLE, Latent, LatentState, Standing, Use
@@ -51,7 +51,7 @@ def rewalked(states: tuple[LatentState, ...]) -> list[LatentState]:
 
 def assert_only_usable_are_indexed(store: Store) -> None:
     usable = {one.id for one in store.latents() if store.standing(one.id).state in USABLE}
-    assert store._indexes and store._indexes[0]._ids() == usable
+    assert indexed(store) == usable
     assert set(found(store)) == usable
 
 
@@ -279,7 +279,7 @@ def test_a_stale_entry_of_the_index_is_not_returned_even_before_it_is_mended(roo
         store.put(stale := latent(), tensor(), key())
         store.put(kept := latent(), tensor(), key(0.4))
         store._standings.write(Standing(latent_id=stale.id, state="superseded"))
-        assert store._indexes and stale.id in store._indexes[0]._ids()
+        assert stale.id in indexed(store)
         assert [latent_id for latent_id, _ in store.nearest(key(), 1)] == [kept.id]
         assert_only_usable_are_indexed(store)
 
