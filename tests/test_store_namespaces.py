@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from latent_memory_plugin import LatentMemory, errors
 from latent_memory_plugin.cli import app
+from latent_memory_plugin.config import Config, StoreConfig
 from latent_memory_plugin.records import Latent, Problem, Standing
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.root import folder_name
@@ -208,6 +209,12 @@ def test_no_command_reaches_another_namespace(tmp_path: Path) -> None:
         with Store.open(root, name) as store:
             assert [one.id for one in store.latents()] == ([] if name == HOSTILE[0] else [mine.id])
             assert len(list(store.episodes())) == len(store.uses()) == int(name != HOSTILE[0])
+    taken, giver = ("--root", root, "--namespace", HOSTILE[0]), told[HOSTILE[-1]][0].id
+    assert cli("import", archive, *taken)[0] == 0 and giver in cli("list", "--json", "-", *taken)[1]
+    assert cli("forget", giver, *taken)[0] == 0
+    with Store.open(root, HOSTILE[-1]) as store:
+        assert [one.id for one in store.latents()] == [giver] and len(store.uses()) == 1
+    assert cli("evict", "--past", "--json", "-", *taken)[0] == 0
     assert cli("check", "--repair", "--root", root)[0] == 0
 
 
@@ -224,5 +231,11 @@ def test_a_memory_finds_its_own_latents_alone(tmp_path: Path) -> None:
         assert memory.find("sum: 1+1").latent_id == learnt.get(name)
         assert set(memory.ask("sum: 1+1").latent_ids) <= {learnt.get(name)}
         assert [one.id for one in memory.latents()] == ([learnt[name]] if name in learnt else [])
-    for memory in memories.values():
         memory.close()
+    evicting = Config(store=StoreConfig(max_latents=1))
+    for number, name in enumerate(learnt):
+        with LatentMemory(tmp_path, model, name, evicting) as memory:  # pyright: ignore[reportArgumentType]
+            store = memory.opened.store
+            another = record.model_copy(update={"id": f"{number:032x}", "namespace": name})
+            store.put(another, tensor(), store.latent_key(learnt[name]))
+            assert [len(list(memory.latents())), len(memory.evict()), len(list(memory.latents()))] == [2, 1, 1]

@@ -89,6 +89,18 @@ def test_a_second_process_waits_as_long_as_it_is_told_to_and_gets_the_root(tmp_p
             assert list(store.latents()) == []
 
 
+def test_a_command_waits_for_the_root_as_long_as_it_is_told_to(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        began = time.monotonic()
+        command = ["forget", "--all", "--yes", "--root", str(tmp_path), "--lock-timeout"]
+        refused = CliRunner().invoke(app, [*command, "0.3"])
+        assert refused.exit_code == 1 and f"process {writer.process.pid}" in refused.stderr
+        assert 0.3 <= time.monotonic() - began < 5
+        assert writer.process.stdin
+        writer.process.stdin.close()
+        assert CliRunner().invoke(app, [*command, "60"]).exit_code == 0
+
+
 def test_a_killed_owner_leaves_a_lock_that_is_taken_over_at_once(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         learnt = writer.tell("put", 0.1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive_world import content, fill
 from chroma_server import Server, running
 from memory_world import CONFIG, SUMS, fake, pending, rollouts
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
@@ -205,3 +206,30 @@ def test_two_processes_that_learn_at_once_in_one_neighbourhood_keep_one_latent_a
         assert all(one.vote and one.rollouts for one in memory.episodes())
         assert len(list(memory.latents())) == 1
         assert memory.ask(SUMS[0]).latent_ids == (next(memory.latents()).id,)
+
+
+def command_line(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    program = "import sys; from latent_memory_plugin.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_commands_work_beside_a_process_that_has_the_root_open_with_the_same_server(
+    root: Path, server: Server, tmp_path: Path
+) -> None:
+    here, file = ("--root", root, "--chroma", server.url), tmp_path / "all.tar"
+    with opened(root, server) as store:
+        fill(store)
+        before = content(store)
+        assert command_line("export", file, "--root", root).returncode == 0
+        refused = command_line("forget", "--question", "asked", "--root", root)
+        assert refused.returncode == 1 and "with the server" in refused.stderr
+        assert command_line("check", *here).returncode == 0
+        assert command_line("forget", "--question", "asked", *here).returncode == 0
+        assert [one.id for one, _ in store.near_episodes(key(), 9)] == [one.id for one in store.episodes()]
+        assert command_line("forget", "--all", "--yes", *here).returncode == 0
+        check_whole(store, episodes=0, latents=0)
+        done = command_line("import", file, *here)
+        assert done.returncode == 0, done.stderr
+        assert len(list(store.latents())) == 3
+    with opened(root, server) as store:
+        assert content(store) == before

@@ -56,10 +56,8 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _memory(shared: Shared, route: dict[str, Any]) -> "LatentMemory":
     from latent_memory_plugin.config import Config, RouteConfig
-    from latent_memory_plugin.memory import LatentMemory
 
-    config = Config(route=RouteConfig(**route))
-    return LatentMemory(root=shared.root, model=shared.model, namespace=shared.namespace, config=config)
+    return shared.memory(Config(route=RouteConfig(**route)))
 
 
 def _facts(answer: "Answer") -> list[tuple[str, str]]:

@@ -5,18 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from latent_memory_plugin.cli import output
-from latent_memory_plugin.cli.options import MODEL_ONLY, STORE, Shared, command
+from latent_memory_plugin.cli.options import ROOT_ONLY, Shared, command
 
 if TYPE_CHECKING:
     from latent_memory_plugin.store.check import Finding, Report
 
-ANY_MODEL = tuple(name for name in STORE if name != "namespace")
-NO_MODEL = tuple(name for name in MODEL_ONLY if name != "model")
-
 
 def register(app: typer.Typer) -> None:
     """Adds the command `check`."""
-    command(app, "check", ANY_MODEL, check)
+    command(app, "check", ROOT_ONLY, check)
 
 
 def check(
@@ -38,7 +35,7 @@ def check(
     from latent_memory_plugin.shared import default_root
     from latent_memory_plugin.store.check import check as run
 
-    report = run(shared.root or default_root(), namespace, repair)
+    report = run(shared.root or default_root(), namespace, repair, shared.access)
     shown = (_told(one) for one in report.findings)
     output.emit(shared, report.model_dump(mode="json") | {"left": len(report.left)}, *shown, _summary(report))
     if report.left:

@@ -64,18 +64,17 @@ def store(
 
 
 def _past(shared: Shared) -> "list[Evicted]":
-    with listed(shared) as opened:
+    with listed(shared, read_only=True) as opened:
         return list(opened.evictions()) if opened else []
 
 
 def _evicted(shared: Shared, bounds: "StoreConfig", dry_run: bool) -> "list[Evicted]":
     from latent_memory_plugin.config import Config
-    from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.store.root import folder_name
 
     if not (root_of(shared) / folder_name(shared.namespace)).is_dir():
         return []
-    with LatentMemory(shared.root, shared.model, shared.namespace, Config(store=bounds)) as memory:
+    with shared.memory(Config(store=bounds)) as memory:
         return memory.evict(dry_run)
 
 

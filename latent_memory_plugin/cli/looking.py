@@ -8,7 +8,7 @@ import typer
 
 from latent_memory_plugin.cli import output
 from latent_memory_plugin.cli.opening import LatentId, existing, listed, whole_id
-from latent_memory_plugin.cli.options import STORE, Shared, command
+from latent_memory_plugin.cli.options import LOOKING, Shared, command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,8 +40,8 @@ class Seen(NamedTuple):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    command(app, "list", STORE, list_latents)
-    command(app, "show", STORE, show)
+    command(app, "list", LOOKING, list_latents)
+    command(app, "show", LOOKING, show)
 
 
 def list_latents(

@@ -7,7 +7,7 @@ import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.cli import checking, growing, output, streaming, sweeping, working
-from latent_memory_plugin.cli.options import MODEL_ONLY, Shared, command, writable_file
+from latent_memory_plugin.cli.options import MODEL_ONLY, REPORT_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +31,8 @@ def register(app: typer.Typer) -> None:
     command(bench, "online", MODEL_ONLY, streaming.online)
     command(bench, "candidates", MODEL_ONLY, sweeping.candidates)
     command(bench, "background", MODEL_ONLY, working.background)
-    command(bench, "kill", checking.NO_MODEL, checking.kill)
-    command(bench, "store", checking.NO_MODEL, growing.store)
+    command(bench, "kill", REPORT_ONLY, checking.kill)
+    command(bench, "store", REPORT_ONLY, growing.store)
     app.add_typer(bench, name="bench")
 
 

@@ -7,12 +7,12 @@ import typer
 
 from latent_memory_plugin.cli import output
 from latent_memory_plugin.cli.opening import LatentId, existing, listed, root_of, whole_id
-from latent_memory_plugin.cli.options import STORE, STORE_AND_MODEL, Shared, command
+from latent_memory_plugin.cli.options import LOOKING, STORE, STORE_AND_MODEL, Shared, command
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    command(app, "export", STORE, export)
+    command(app, "export", LOOKING, export)
     command(app, "import", STORE, import_archive)
     command(app, "export-peft", STORE_AND_MODEL, export_peft)
     command(app, "import-peft", STORE_AND_MODEL, import_peft)
@@ -43,7 +43,7 @@ def import_archive(
     from latent_memory_plugin.store.unpacking import read_manifest
 
     read_manifest(file)  # before a root is made for it
-    with Store.open(root_of(shared), shared.namespace) as store:
+    with Store.open(root_of(shared), shared.namespace, access=shared.access) as store:
         imported = store.import_from(file)
     latents, episodes = len(imported.latent_ids), len(imported.episode_ids)
     told = f"Imported {latents} Latents and {episodes} episodes; {imported.known} were there already."

@@ -34,20 +34,20 @@ def listed(shared: Shared, read_only: bool = False) -> "Generator[Store | None, 
     if not (root / folder_name(shared.namespace)).is_dir():
         yield None
         return
-    with _opened(root, shared.namespace, read_only) as store:
+    with _opened(root, shared, read_only) as store:
         yield store
 
 
-def _opened(root: Path, namespace: str, read_only: bool) -> "Store":
+def _opened(root: Path, shared: Shared, read_only: bool) -> "Store":
     """The store; files of an older version are migrated first."""
     from latent_memory_plugin.access import Access
     from latent_memory_plugin.errors import OutdatedError
     from latent_memory_plugin.store import Store
 
     try:
-        return Store.open(root, namespace, access=Access(read_only=read_only))
+        return Store.open(root, shared.namespace, access=Access(read_only=True) if read_only else shared.access)
     except OutdatedError:
-        return Store.open(root, namespace)
+        return Store.open(root, shared.namespace)
 
 
 def existing(store: "Store | None", shared: Shared) -> "Store":

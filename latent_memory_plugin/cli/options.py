@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TextIO
 import typer
 
 if TYPE_CHECKING:
+    from latent_memory_plugin.access import Access
+    from latent_memory_plugin.config import Config
     from latent_memory_plugin.memory import LatentMemory
 
 Own = ParamSpec("Own")
@@ -32,6 +34,10 @@ class Shared:
     """Path or hub id; None is the embedded model."""
     json: str | None = None
     """Where the report goes as JSON: a file, `-` for standard output, None for nowhere."""
+    lock_timeout: float = 0.0
+    """Seconds to wait for another process that has the root open."""
+    chroma: str | None = None
+    """Address of the Chroma server that holds the index; None embeds Chroma."""
     debug: bool = False
     """True shows tracebacks."""
 
@@ -40,11 +46,20 @@ class Shared:
         """True where standard output belongs to the JSON report."""
         return self.json == STANDARD_OUTPUT
 
-    def memory(self) -> "LatentMemory":
+    @property
+    def access(self) -> "Access":
+        """How the root is opened for writing."""
+        from latent_memory_plugin.access import Access
+
+        return Access(lock_timeout=self.lock_timeout, chroma=self.chroma)
+
+    def memory(self, config: "Config | None" = None) -> "LatentMemory":
         """The memory these options name."""
         from latent_memory_plugin.memory import LatentMemory
 
-        return LatentMemory(root=self.root, model=self.model, namespace=self.namespace)
+        return LatentMemory(
+            self.root, self.model, self.namespace, config, lock_timeout=self.lock_timeout, chroma=self.chroma
+        )
 
 
 def writable_file(value: str | None) -> str | None:
@@ -67,12 +82,36 @@ JSON = Annotated[
         "--json", metavar="FILE", callback=writable_file, help="Writes the report as JSON; - is standard output."
     ),
 ]
+LOCK_TIMEOUT = Annotated[
+    float,
+    typer.Option(
+        "--lock-timeout", metavar="SECONDS", min=0, help="Waits so long for another process that has the root open."
+    ),
+]
+CHROMA = Annotated[
+    str | None,
+    typer.Option(
+        "--chroma", metavar="URL", help="The Chroma server with which several processes share the root [default: none]."
+    ),
+]
 DEBUG = Annotated[bool, typer.Option("--debug", help="Shows the traceback of an error.")]
 
-ANNOTATIONS = {"root": ROOT, "namespace": NAMESPACE, "model": MODEL, "json": JSON, "debug": DEBUG}
-STORE = ("root", "namespace", "json", "debug")
-MODEL_ONLY = ("model", "json", "debug")
-STORE_AND_MODEL = ("root", "namespace", "model", "json", "debug")
+ANNOTATIONS = {
+    "root": ROOT,
+    "namespace": NAMESPACE,
+    "model": MODEL,
+    "lock_timeout": LOCK_TIMEOUT,
+    "chroma": CHROMA,
+    "json": JSON,
+    "debug": DEBUG,
+}
+REPORT_ONLY = ("json", "debug")
+MODEL_ONLY = ("model", *REPORT_ONLY)
+LOOKING = ("root", "namespace", *REPORT_ONLY)
+"""Looks at a store, also while another process has it open."""
+ROOT_ONLY = ("root", "lock_timeout", "chroma", *REPORT_ONLY)
+STORE = ("root", "namespace", "lock_timeout", "chroma", *REPORT_ONLY)
+STORE_AND_MODEL = ("root", "namespace", "model", "lock_timeout", "chroma", *REPORT_ONLY)
 
 
 def command(
