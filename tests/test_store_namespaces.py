@@ -179,7 +179,7 @@ def cli(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_no_command_reaches_another_namespace(tmp_path: Path) -> None:
-    root = tmp_path / "root"
+    root, archive = tmp_path / "root", tmp_path / "archive.tar"
     told: dict[str, tuple[Latent, str]] = {}
     for number, name in enumerate(HOSTILE):
         with Store.open(root, name, MODEL, ENCODER) as store:
@@ -192,7 +192,6 @@ def test_no_command_reaches_another_namespace(tmp_path: Path) -> None:
         assert [code for code, _ in seen] == [0, 0, 0]
         assert [one["id"] for one in json.loads(seen[0][1])["latents"]] == [mine.id]
         assert not any(told[other][1] in text or told[other][0].id in text for other in others for _, text in seen)
-        archive = tmp_path / "archive.tar"
         assert cli("export", archive, *where)[0] == 0
         content = archive.read_bytes()
         assert secret.encode() in content
@@ -221,21 +220,22 @@ def test_no_command_reaches_another_namespace(tmp_path: Path) -> None:
 def test_a_memory_finds_its_own_latents_alone(tmp_path: Path) -> None:
     model = FakeModel({"sum: 1+1": ("2", "3")})
     memories = {name: LatentMemory(tmp_path, namespace=name, model=model) for name in HOSTILE[:6]}  # pyright: ignore[reportArgumentType]
-    learnt: dict[str, str] = {}
+    learnt: dict[str, Latent] = {}
     for name, memory in list(memories.items())[:3]:
         store = memory.opened.store
         record = latent(namespace=name, model=model.name, fingerprint=model.fingerprint, encoder=store.encoder)
         store.put(record, tensor(), memory.opened.encoder.keys(["sum: 1+1"])[0])
-        learnt[name] = record.id
+        learnt[name] = record
     for name, memory in memories.items():
-        assert memory.find("sum: 1+1").latent_id == learnt.get(name)
-        assert set(memory.ask("sum: 1+1").latent_ids) <= {learnt.get(name)}
-        assert [one.id for one in memory.latents()] == ([learnt[name]] if name in learnt else [])
+        mine = [learnt[name].id] if name in learnt else []
+        assert memory.find("sum: 1+1").latent_id == (mine[0] if mine else None)
+        assert set(memory.ask("sum: 1+1").latent_ids) <= set(mine)
+        assert [one.id for one in memory.latents()] == mine
         memory.close()
     evicting = Config(store=StoreConfig(max_latents=1))
-    for number, name in enumerate(learnt):
+    for number, (name, record) in enumerate(learnt.items()):
         with LatentMemory(tmp_path, model, name, evicting) as memory:  # pyright: ignore[reportArgumentType]
             store = memory.opened.store
-            another = record.model_copy(update={"id": f"{number:032x}", "namespace": name})
-            store.put(another, tensor(), store.latent_key(learnt[name]))
+            another = record.model_copy(update={"id": f"{number:032x}"})
+            store.put(another, tensor(), store.latent_key(record.id))
             assert [len(list(memory.latents())), len(memory.evict()), len(list(memory.latents()))] == [2, 1, 1]
