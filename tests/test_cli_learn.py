@@ -17,6 +17,7 @@ from latent_memory_plugin import LatentMemory
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.cli.learning import learn
 from latent_memory_plugin.cli.options import Shared
+from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import StoreWriteError
 from latent_memory_plugin.records import Outcome, Rollout
 from latent_memory_plugin.sandbox.world import families, stream
@@ -59,8 +60,8 @@ class OnFake(Shared):
 
     fake: Roomy = field(default_factory=lambda: Roomy({}))
 
-    def memory(self) -> LatentMemory:
-        return LatentMemory(root=self.root, model=self.fake)  # pyright: ignore[reportArgumentType]
+    def memory(self, config: Config | None = None) -> LatentMemory:
+        return LatentMemory(root=self.root, model=self.fake, config=config)  # pyright: ignore[reportArgumentType]
 
 
 def fake(raised: dict[int | str, BaseException] | None = None) -> Roomy:
