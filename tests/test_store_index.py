@@ -12,6 +12,7 @@ import pytest
 from store_builders import ENCODER, MODEL, episode, indexed, key, latent, tensor
 
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.check import check
 from latent_memory_plugin.store.chroma import Chroma
 from latent_memory_plugin.store.index import Index
 
@@ -136,6 +137,23 @@ def test_an_index_that_breaks_while_it_is_in_use_is_mended_for_every_store_of_th
         store._root.chroma.drop(store._indexes[0].name)  # type: ignore[index]
         assert len(store.nearest(key(), 99)) == 12
     assert_index_equals_truth(tmp_path)
+
+
+def test_where_chroma_is_emptied_for_the_episodes_the_latents_are_indexed_again_before_the_opening_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path)
+    probe, failures = Index._probe, iter(range(3))
+
+    def broken(self: Index) -> None:
+        if ".episodes." in self.name and next(failures, None) is not None:
+            raise RuntimeError("unreadable")
+        probe(self)
+
+    monkeypatch.setattr(Index, "_probe", broken)
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        assert next(failures, None) is None and any("failed (unreadable)" in sentence for sentence in store.mended)
+        assert check(tmp_path).findings == ()
 
 
 def test_keys_may_get_another_size_once_the_old_ones_are_gone(tmp_path: Path) -> None:

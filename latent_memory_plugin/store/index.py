@@ -100,6 +100,11 @@ class Index:
         """Deletes the collection and builds it anew from the truth. Raises StoreWriteError."""
         self._change(self._rebuild)
 
+    def refresh(self) -> None:
+        """Opens and compares the collection again where its client was stopped since. Raises StoreWriteError,
+        IndexUnavailableError."""
+        self._mending(self._probe, *self._mends())
+
     def nearest(self, key: np.ndarray, limit: int) -> list[tuple[str, float]]:
         """Up to `limit` ids with their keys' cosine similarity to this one (D,), best first. Raises InputError."""
         wanted = checked_limit(limit)

@@ -44,9 +44,7 @@ class Store(Episodes, Queue, Evicting, Forgetting, Exports, Imports):
             undo.callback(self._database.close)
             self._files.mended += resume(self._folder, self._database)
             self.mend_forgetting()
-            self._indexes = (
-                None if encoder is None else (self._index("latents", encoder), self._index("episodes", encoder))
-            )
+            self._indexes = None if encoder is None else self._opened_indexes(encoder)
             undo.pop_all()
 
     @classmethod
@@ -104,6 +102,11 @@ class Store(Episodes, Queue, Evicting, Forgetting, Exports, Imports):
 
     def _release(self) -> None:
         self._database.close()
+
+    def _opened_indexes(self, encoder: str) -> tuple[Index, Index]:
+        latents, episodes = self._index("latents", encoder), self._index("episodes", encoder)
+        latents.refresh()  # where Chroma had to be emptied for the other one
+        return latents, episodes
 
     def _index(self, kind: str, encoder: str) -> Index:
         truth: Truth = UsableLatents(self._files, self._standings) if kind == "latents" else self._journal
