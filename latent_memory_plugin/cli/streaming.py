@@ -8,7 +8,7 @@ import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.cli import output
-from latent_memory_plugin.cli.options import Shared
+from latent_memory_plugin.cli.options import Shared, given
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,21 +44,28 @@ def online(
     voters: Annotated[int, typer.Option("--voters", min=2, help="Plain rollouts of each problem.")] = 16,
     first: Annotated[int | None, typer.Option("--first", min=1, help="Problems of a set or file at most.")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Results of each method and stream.")] = OUT,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens of this probability.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
+    instruction: Annotated[str, typer.Option("--instruction", help="Stands behind every question.")] = "",
 ) -> None:
     """Measures memory along a stream, against everything else that could be done there.
 
     Finished methods are kept in FOLDER and not run again: an interrupted run goes on where it was, and streams that
     were run apart are pooled by naming their seeds together.
     """
+    from latent_memory_plugin.bench.online.asking import Asking
     from latent_memory_plugin.bench.online.plan import Plan
     from latent_memory_plugin.bench.online.report import summarise
     from latent_memory_plugin.bench.online.run import measure
-    from latent_memory_plugin.config import ModelConfig
+    from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
     model = ModelConfig(name=shared.model)
     seeds = tuple(dict.fromkeys(seed or [0]))
-    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out)
+    sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+    asking = Asking(SamplingConfig(**sampling), instruction)
+    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
     present(shared, report, out)
