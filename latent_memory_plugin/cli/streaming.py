@@ -25,17 +25,19 @@ TRANSFERRED = ("without", "with", "read")
 KS = ("1", "2", "4", "8", "16")
 SETS = "one of gsm8k, math-500, amc23, aime24"
 
+Problems = Annotated[
+    str, typer.Option("--problems", metavar="N|SET|FILE", help=f"Length of the stream, or {SETS}, or a JSONL file.")
+]
+Families = Annotated[
+    Literal["tuning", "held-out"],
+    typer.Option("--families", help="Which half of the embedded world the stream is from."),
+]
+
 
 def online(
     shared: Shared,
-    problems: Annotated[
-        str,
-        typer.Option("--problems", metavar="N|SET|FILE", help=f"Length of the stream, or {SETS}, or a JSONL file."),
-    ] = str(DEMO_PROBLEMS),
-    families: Annotated[
-        Literal["tuning", "held-out"],
-        typer.Option("--families", help="Which half of the embedded world the stream is from."),
-    ] = "held-out",
+    problems: Problems = str(DEMO_PROBLEMS),
+    families: Families = "held-out",
     seed: Annotated[list[int] | None, typer.Option("--seed", help="Draws a stream; several are pooled.")] = None,
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B,...", help="Some of the methods [default: all].")
