@@ -67,6 +67,11 @@ class Lengths:
     """Tokens of a completion at most: `max_new_tokens`."""
 
     @property
+    def row(self) -> int:
+        """Tokens of the longest row: prompt, Latent and completion."""
+        return self.prompt + latent_tokens() + self.longest
+
+    @property
     def at_most(self) -> "Lengths":
         """The same with every completion as long as the longest."""
         return Lengths(self.prompt, self.longest, self.longest)
@@ -114,15 +119,22 @@ class Machine:
     """Where it runs."""
     precision: Precision = "bfloat16"
     """How its weights are held."""
+    copies: int = 1
+    """How often they are held: twice where an adapter is trained on a copy."""
 
     @property
     def weights_bytes(self) -> int:
-        """N e; in 4 bits the matrices of the decoder layers alone are smaller."""
+        """N e; in 4 bits the matrices of the decoder layers alone are smaller. One copy."""
         element, shape = ELEMENT_BYTES[self.precision], self.shape
         if self.precision != "4bit":
             return shape.parameters * element
         rest = shape.parameters - shape.decoder_parameters
         return round(shape.decoder_parameters * FOUR_BIT_BYTES) + rest * element
+
+    @property
+    def free_bytes(self) -> float:
+        """What the weights leave of the device's memory; negative where they do not fit."""
+        return self.device.memory_bytes - RESERVED_BYTES - self.copies * self.weights_bytes
 
     @property
     def cache_token_bytes(self) -> int:
@@ -146,32 +158,27 @@ class Machine:
         """V (e + 12): the logits, their float32 copy and two gradients of that."""
         return self.shape.vocabulary * (ELEMENT_BYTES[self.precision] + 12)
 
-    def learning_bytes(self, tokens: int) -> int:
-        """Weights, and a forward and backward pass over that many tokens of completions and prompts."""
-        return self.weights_bytes + tokens * (self.activation_token_bytes + self.logits_token_bytes)
+    def pass_bytes(self, tokens: int) -> int:
+        """A forward and backward pass over that many tokens of completions and prompts, beside the weights."""
+        return tokens * (self.activation_token_bytes + self.logits_token_bytes)
 
     @property
     def pass_tokens(self) -> int:
         """Tokens that one forward and backward pass can hold; negative where not even the weights fit."""
-        free = self.device.memory_bytes - RESERVED_BYTES - self.weights_bytes
-        return int(free // (self.activation_token_bytes + self.logits_token_bytes))
+        return int(self.free_bytes // self.pass_bytes(1))
 
     def rows(self, lengths: Lengths) -> int:
         """Rows that are sampled together: as many as fill half of what the weights leave free, as the sampler does."""
-        free = self.device.memory_bytes - RESERVED_BYTES - self.weights_bytes
-        row = self.cache_token_bytes * (lengths.prompt + latent_tokens() + lengths.longest)
-        return max(1, int(free / 2 // row))
+        return max(1, int(self.free_bytes / 2 // (self.cache_token_bytes * lengths.row)))
 
-    def check(self, row_tokens: int, copies: int = 1) -> None:
-        """Raises ModelError where the weights, `copies` of them, and a pass over one row of that many tokens exceed
-        the memory."""
-        weights = copies * self.weights_bytes
-        learning = self.learning_bytes(row_tokens) - self.weights_bytes
+    def check(self, lengths: Lengths) -> None:
+        """Raises ModelError where the weights and a forward and backward pass over one row exceed the memory."""
+        weights, learning = self.copies * self.weights_bytes, self.pass_bytes(lengths.row)
         needed, there = weights + learning + RESERVED_BYTES, self.device.memory_bytes
         if needed > there:
             raise ModelError(
                 f"{self.shape.name!r} in {self.precision} needs about {needed / GIB:.1f} GiB (weights "
-                f"{weights / GIB:.1f} GiB in {copies} copies, learning from a row of {row_tokens:,} tokens "
+                f"{weights / GIB:.1f} GiB in {self.copies} copies, learning from a row of {lengths.row:,} tokens "
                 f"{learning / GIB:.1f} GiB), and {self.device.name!r} has {there / GIB:.1f} GiB. Take a smaller model, "
                 "fewer new tokens, methods without LoRA, or a larger device."
             )
@@ -179,13 +186,15 @@ class Machine:
     def sampling_seconds(self, draws: Draws, lengths: Lengths) -> float:
         """The slower of reading and computing.
 
-        Reading: the weights once for every token of the longest row of a batch, and each row's cache, half full on
-        average, for every token it writes. Computing: 2 N for every token read or written.
+        Reading: N e, once for every token of the longest row of a batch (4-bit weights are unpacked to 16 bits, so
+        that they save no time), and each row's cache, half full on average, for every token it writes. Computing: 2 N
+        for every token read or written.
         """
         batches = draws.calls * ceil(draws.rows / self.rows(lengths))
         mean_cache = (lengths.prompt + lengths.completion / 2) * self.cache_token_bytes
         written = draws.completions * lengths.completion
-        read = batches * lengths.longest * self.weights_bytes + written * mean_cache
+        weights = self.shape.parameters * ELEMENT_BYTES[self.precision]
+        read = batches * lengths.longest * weights + written * mean_cache
         computed = 2 * self.shape.parameters * (written + draws.completions * lengths.prompt)
         return max(read / (self.device.bandwidth * BANDWIDTH_SHARE), self._computing(computed))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import output
+from latent_memory_plugin.cli import costing, output
 from latent_memory_plugin.cli.options import Shared, given
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ TRANSFERRED = ("without", "with", "read")
 KS = ("1", "2", "4", "8", "16")
 SETS = "one of gsm8k, math-500, amc23, aime24"
 
+COST = "Only says what it would cost there: rtx-4090, a100-80gb, h100-80gb, h200, or GIB:GB/S:TFLOPS."
 Problems = Annotated[
     str, typer.Option("--problems", metavar="N|SET|FILE", help=f"Length of the stream, or {SETS}, or a JSONL file.")
 ]
@@ -50,6 +51,7 @@ def online(
     top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens of this probability.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
     instruction: Annotated[str, typer.Option("--instruction", help="Stands behind every question.")] = "",
+    cost: Annotated[str | None, typer.Option("--cost", metavar="DEVICE", help=COST)] = None,
 ) -> None:
     """Measures memory along a stream, against everything else that could be done there.
 
@@ -63,11 +65,12 @@ def online(
     from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
-    model = ModelConfig(name=shared.model)
-    seeds = tuple(dict.fromkeys(seed or [0]))
+    model, seeds = ModelConfig(name=shared.model), tuple(dict.fromkeys(seed or [0]))
     sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     asking = Asking(SamplingConfig(**sampling), instruction)
     plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
+    if cost is not None:
+        return costing.estimate(shared, [plan], cost)
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
     present(shared, report, out)
