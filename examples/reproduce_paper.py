@@ -117,18 +117,18 @@ def run(plans: "Sequence[Plan]", out: Path) -> None:
         found.append({"model": plan.model.name, "problems": stream, "reported": reported, **report})
         write(out / RESULTS, {"experiments": found})
         gc.collect()  # the model, before the next one is loaded beside it
-    emit(Shared(), None, accuracies(found), f"All figures are in {out / RESULTS}, the raw answers beside it.")
+    emit(Shared(), None, *map(accuracies, found), f"All figures are in {out / RESULTS}, the raw answers beside it.")
 
 
-def accuracies(found: Sequence[dict[str, Any]]) -> "Table":
+def accuracies(one: dict[str, Any]) -> "Table":
     """Every method's, beside those the paper reports."""
     rows = [
-        (str(one["model"]), one["problems"], name, *map(share, figures(measured)), share(one["reported"].get(name)))
-        for one in found
+        (name, *map(share, figures(measured)), share(one["reported"].get(name)))
         for name, measured in one["methods"].items()
     ]
-    columns = ("model", "problems", "method", "whole stream", "after a third", "from", "to", "read", "reported")
-    return table("Accuracy of one answer; 95 % interval after the first third", columns, rows, columns[3:])
+    columns = ("method", "whole", "later", "from", "to", "read", "paper's")
+    title = f"{one['model']} on {one['problems']}: accuracy, and after the first third with its 95 % interval"
+    return table(title, columns, rows, columns[1:])
 
 
 def figures(measured: dict[str, Any]) -> tuple[float | None, ...]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from latent_memory_plugin.bench.online.plan import Plan
 
-NUMBERS = ("sampled_tokens", "scored_tokens", "hours", "most_sampled_tokens", "most_scored_tokens", "most_hours")
-COLUMNS = ("sampled", "trained", "hours", "≤ sampled", "≤ trained", "≤ hours")
+NUMBERS = ("sampled_tokens", "most_sampled_tokens", "scored_tokens", "most_scored_tokens", "hours", "most_hours")
+COLUMNS = ("sampled", "≤", "trained", "≤ ", "hours", "≤  ")
 
 
 def estimate(shared: Shared, plans: "Sequence[Plan]", device: str, completion_tokens: int | None = None) -> None:
@@ -68,7 +68,7 @@ def _assumed() -> str:
         f"Sampling reads the weights once per token of a batch and every row's cache, at {cost.BANDWIDTH_SHARE:.0%} of "
         f"the bandwidth, or takes 2 operations per parameter and token at {cost.COMPUTE_SHARE:.0%} of the arithmetic, "
         "whichever is slower; training takes 4. These shares are assumed and were never measured on a GPU. Expected "
-        "are completions of the mean length, and as much learning per problem as was measured on the embedded world; `≤` "
-        "is every completion as long as it may be, every vote open and every problem learnt from. "
+        "are completions of the mean length, and as much learning per problem as was measured on the embedded world; "
+        "at most (≤), every completion is as long as it may be, every vote open and every problem learnt from. "
         "docs/real-models.md has the formulas."
     )
