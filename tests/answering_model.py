@@ -8,7 +8,8 @@ from tiny_models import tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 CONTEXT_TOKENS = 2048
-SAID = ("3", "7", "<end>")
+SAID = {"3": 8.0, "7": 6.0, "<end>": 10.0}
+"""Token → what its logits are raised by, in units of the shared number."""
 
 
 def answering_model() -> PreTrainedModel:
@@ -22,7 +23,7 @@ def answering_model() -> PreTrainedModel:
             layer.self_attn.o_proj.weight[0] = 0.0
             layer.mlp.down_proj.weight[0] = 0.0
         model.lm_head.weight[:, 0] = -6.0
-        model.lm_head.weight[said, 0] = 6.0
+        model.lm_head.weight[said, 0] = torch.tensor([*SAID.values()])
     return model
 
 

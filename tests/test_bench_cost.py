@@ -129,7 +129,7 @@ def test_what_fits_is_accepted_and_one_token_more_is_not() -> None:
     small = Machine(shape_of("Qwen/Qwen3-1.7B"), Device("small", 12 * GIB, 1e12, 1e14))
     room = small.pass_tokens - Lengths().prompt - 20
     small.check(Lengths(longest=room))
-    with pytest.raises(ModelError, match=r"'Qwen/Qwen3-1.7B'.* 12\.0 GiB, .*'small' has 12\.0 GiB.*smaller model"):
+    with pytest.raises(ModelError, match=r"'Qwen/Qwen3-1.7B'.* 12\.0 GiB .*'small' has 12\.0 GiB.*smaller model"):
         small.check(Lengths(longest=room + 1))
 
 
