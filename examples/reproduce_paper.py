@@ -117,7 +117,8 @@ def run(plans: "Sequence[Plan]", out: Path) -> None:
         found.append({"model": plan.model.name, "problems": stream, "reported": reported, **report})
         write(out / RESULTS, {"experiments": found})
         gc.collect()  # the model, before the next one is loaded beside it
-    emit(Shared(), None, *map(accuracies, found), f"All figures are in {out / RESULTS}, the raw answers beside it.")
+    shown = [part for one in found for part in (f"{one['model']} on {one['problems']}", accuracies(one))]
+    emit(Shared(), None, *shown, f"All figures are in {out / RESULTS}, the raw answers beside it.")
 
 
 def accuracies(one: dict[str, Any]) -> "Table":
@@ -127,8 +128,7 @@ def accuracies(one: dict[str, Any]) -> "Table":
         for name, measured in one["methods"].items()
     ]
     columns = ("method", "whole", "later", "from", "to", "read", "paper's")
-    title = f"{one['model']} on {one['problems']}: accuracy, and after the first third with its 95 % interval"
-    return table(title, columns, rows, columns[1:])
+    return table("Accuracy, and that after the first third with its 95 % interval", columns, rows, columns[1:])
 
 
 def figures(measured: dict[str, Any]) -> tuple[float | None, ...]:

@@ -1,5 +1,6 @@
 """`examples/reproduce_paper.py` end to end on a small random model and real problems, and how models are asked."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from answering_model import saved_answering_model
 from online_world import common, knowing, results, small_stream, stretch
 from tiny_models import tiny_model, tiny_tokenizer
+from typer.testing import CliRunner
 
 from latent_memory_plugin.bench.cost import Device
 from latent_memory_plugin.bench.online import expense
@@ -100,18 +103,35 @@ def wait_for(process: "subprocess.Popen[bytes]", there: Any) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+def called(*arguments: str | Path) -> Any:
+    """What the example's command line does and says, in this process."""
+    spec = importlib.util.spec_from_file_location("reproduce_paper", EXAMPLE)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    app = typer.Typer()
+    app.command()(example.main)
+    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "100"})
+
+
 def test_the_dry_run_says_plan_and_cost_of_a_model_whose_weights_are_not_there(tmp_path: Path) -> None:
     tiny_model("qwen3").config.save_pretrained(tmp_path / "model")
-    done = run("--dry-run", "--model", tmp_path / "model", "--model", "Qwen/Qwen3-1.7B", "--problems", "aime24")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("on aime24: 30 problems") == 2
+    done = called("--dry-run", "--model", tmp_path / "model", "--model", "Qwen/Qwen3-1.7B", "--problems", "aime24")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.count(" on aime24: 30 problems, 1 seed.") == 2
     assert "1,720,574,976 parameters in bfloat16, 2 times: 6.4 of 80 GiB" in done.stdout
     for words in ("plain rollouts", "lora_offline", "together", "never measured on a GPU", "2,039 GB/s, 312 TFLOPS"):
         assert words in done.stdout
 
 
-@pytest.mark.slow
+def test_by_default_all_three_models_go_along_all_four_sets() -> None:
+    done = called("--dry-run", "--methods", "none,paper,ours", "--on", "h200")
+    assert done.exit_code == 0, done.stderr
+    for model in ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-Math-7B", "Qwen/Qwen3-1.7B"):
+        for problems in ("math-500: 500", "amc23: 40", "aime24: 30", "gsm8k: 1,319"):
+            assert f"{model} on {problems} problems" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -125,17 +145,15 @@ def test_the_dry_run_says_plan_and_cost_of_a_model_whose_weights_are_not_there(t
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments: tuple[str, ...], named: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and named in done.stderr
+    done = called(*arguments)
+    assert done.exit_code == 1 and done.stderr.startswith("error: ") and named in done.stderr
     assert done.stderr.count("\n") == 1 and not done.stdout
 
 
-@pytest.mark.slow
-def test_without_the_extra_the_data_sets_of_the_hub_are_refused_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "datasets.py").write_text("raise ImportError")
-    settings = {**environment(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
-    done = subprocess.run(command("--problems", "amc23"), env=settings, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and "latent-memory-plugin[datasets]" in done.stderr and done.stderr.count("\n") == 1
+def test_without_the_extra_the_data_sets_of_the_hub_are_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    done = called("--problems", "amc23")
+    assert done.exit_code == 1 and "latent-memory-plugin[datasets]" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_gpu_that_is_too_small_is_refused_before_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,15 +28,18 @@ def estimate(shared: Shared, plans: "Sequence[Plan]", device: str, completion_to
         {"model": str(plan.model.name or "embedded"), "stream": plan.problems, **Expense(plan, chosen, each).report()}
         for plan in plans
     ]
-    shown = [part for report in reports for part in (_table(report), _arithmetic(report))]
+    shown = [part for report in reports for part in (_title(report), _table(report), _arithmetic(report))]
     output.emit(shared, {"plans": reports}, *shown, _assumed())
+
+
+def _title(report: dict[str, Any]) -> str:
+    each = f"{report['problems']:,} problems, {report['seeds']} seed{'s' * (report['seeds'] > 1)}"
+    return f"{report['model']} on {report['stream']}: {each}. Millions of tokens; hours on {report['device']['name']}."
 
 
 def _table(report: dict[str, Any]) -> "Table":
     rows = [(name, *(_figure(row[one], one) for one in NUMBERS)) for name, row in report["methods"].items()]
-    each = f"{report['problems']:,} problems, {report['seeds']} seed{'s' * (report['seeds'] > 1)}"
-    title = f"{report['model']} on {report['stream']}: {each}; millions of tokens, hours on {report['device']['name']}"
-    return output.table(title, ("method", *COLUMNS), rows, COLUMNS)
+    return output.table("", ("method", *COLUMNS), rows, COLUMNS)
 
 
 def _figure(value: float, name: str) -> str:

@@ -97,9 +97,9 @@ class Ceiling:
     @property
     def shared(self) -> Work:
         """The plain rollouts and answers, which are drawn once for all methods."""
-        calls = ceil(self.problems / DRAWN_AT_ONCE)
-        each = self.problems / calls
-        return Work((Draws(calls, round(each * self.voters)), Draws(calls * self.samples, round(each))))
+        each = min(self.problems, DRAWN_AT_ONCE)
+        calls = self.problems / each
+        return Work((Draws(calls, each * self.voters), Draws(calls * self.samples, each)))
 
     @property
     def _answers(self) -> int:
