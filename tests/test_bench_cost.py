@@ -138,6 +138,25 @@ def test_four_bit_weights_leave_embeddings_and_head_as_they_are() -> None:
     assert small - outside == pytest.approx((whole - outside) * 0.5625 / 2)
 
 
+@pytest.mark.parametrize(
+    ("stored", "bits"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4),
+        ({"quant_method": "gptq", "bits": 4}, 4),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8),
+        (None, 16),
+    ],
+)
+def test_a_checkpoint_that_is_stored_quantised_is_reckoned_so(stored: Any, bits: int, tmp_path: Path) -> None:
+    config: Any = tiny_model().config
+    config.save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(fields | ({"quantization_config": stored} if stored else {})))
+    plan = Plan("amc23", methods=("none",), model=ModelConfig(name=str(tmp_path), dtype="bfloat16"))
+    machine = Expense(plan, LARGE).machine
+    assert machine.shape.bits == bits and machine.precision == ("4bit" if bits == 4 else "bfloat16")
+
+
 # -- what fits -----------------------------------------------------------------------------------------------------
 
 

@@ -116,6 +116,8 @@ class Shape:
     """Tokens in the vocabulary, V."""
     context_tokens: int
     """Tokens a row may have."""
+    bits: int = 16
+    """Bits of a number in the matrices of the decoder layers, where the checkpoint is stored quantised."""
 
 
 def shape_of(name: str, revision: str | None = None, trust_remote_code: bool = False) -> Shape:
@@ -168,7 +170,17 @@ def measure(name: str, config: Any) -> Shape:
         intermediate=_intermediate(text),
         vocabulary=int(text.vocab_size),
         context_tokens=int(getattr(text, "max_position_embeddings", 0) or 2**31 - 1),
+        bits=_bits(config),
     )
+
+
+def _bits(config: Any) -> int:
+    """Of the checkpoint's own quantisation; 16 where it has none that is known."""
+    stored: Any = getattr(config, "quantization_config", None) or {}
+    fields: Mapping[str, Any] = stored if isinstance(stored, dict) else stored.to_dict()
+    if fields.get("load_in_4bit") or fields.get("bits") == 4:
+        return 4
+    return 8 if fields.get("load_in_8bit") or fields.get("bits") == 8 else 16
 
 
 def _intermediate(text: Any) -> int:

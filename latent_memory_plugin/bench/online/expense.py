@@ -34,9 +34,10 @@ class Expense:
         """Model and device. Raises ModelLoadError where the model's sizes are not known."""
         model = self.plan.model
         name = str(EMBEDDED_FOLDER) if model.name in (None, EMBEDDED_NAME) else str(model.name)
-        precision: Precision = "bfloat16" if model.dtype == "auto" else model.dtype
         copies = 2 if set(self.plan.names) & set(COPIES) else 1
-        return Machine(shape_of(name, model.revision, model.trust_remote_code), self.device, precision, copies)
+        shape = shape_of(name, model.revision, model.trust_remote_code)
+        precision: Precision = "bfloat16" if model.dtype == "auto" else model.dtype
+        return Machine(shape, self.device, "4bit" if shape.bits == 4 else precision, copies)
 
     @property
     def lengths(self) -> Lengths:
