@@ -44,8 +44,9 @@ format: $(STAMP) ## sort imports, mend what ruff can, format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: $(STAMP) ## write docs/cli.md anew from the help texts
+docs: $(STAMP) ## write docs/cli.md and the tables of docs/real-models.md anew
 	@$(PY) tests/cli_reference.py
+	@$(PY) tests/real_models_reference.py
 
 sandbox-model: $(STAMP) ## train the embedded model from scratch; goes on where it was stopped
 	@$(PY) -m latent_memory_plugin.sandbox.train $(ARGS)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cli_reference
 import pytest
+import real_models_reference
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = (
@@ -40,7 +41,13 @@ def test_every_python_block_runs(
     exec(compile("\n" * (line - 1) + code, str(page), "exec"), {"__name__": "__main__"})
 
 
-LEAST = {"README.md": 4, "docs/concepts.md": 1, "docs/langchain.md": 5, "docs/llama_index.md": 4}
+LEAST = {
+    "README.md": 4,
+    "docs/concepts.md": 1,
+    "docs/langchain.md": 5,
+    "docs/llama_index.md": 4,
+    "docs/real-models.md": 2,
+}
 
 
 @pytest.mark.parametrize(("page", "least"), LEAST.items())
@@ -64,6 +71,12 @@ def test_every_fence_that_is_opened_is_closed(page: Path) -> None:
 
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:
     assert cli_reference.PAGE.read_text(encoding="utf-8") == cli_reference.render(), "run `make docs`"
+
+
+def test_the_tables_of_real_models_are_those_of_the_arithmetic() -> None:
+    page = real_models_reference.PAGE.read_text(encoding="utf-8")
+    assert len(real_models_reference.BLOCK.findall(page)) == len(real_models_reference.TABLES) == 4
+    assert page == real_models_reference.render(page), "run `make docs`"
 
 
 def test_the_reference_names_every_command() -> None:

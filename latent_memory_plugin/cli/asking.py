@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.cli import output
-from latent_memory_plugin.cli.options import STORE_AND_MODEL, Shared, command
+from latent_memory_plugin.cli.options import STORE_AND_MODEL, Shared, command, given
 
 if TYPE_CHECKING:
     from latent_memory_plugin.memory import LatentMemory
@@ -41,17 +41,12 @@ def ask(
     from latent_memory_plugin.records import Problem
 
     Problem(question=question)  # an unusable question is refused before the model is loaded
-    sampling = _given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
-    with _memory(shared, _given(mode=route, verifier=verifier)) as memory:
+    sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+    with _memory(shared, given(mode=route, verifier=verifier)) as memory:
         if no_memory:
             memory.off()
         answer = memory.ask(question, n=n, seed=seed, **sampling)
     output.emit(shared, answer.model_dump(mode="json"), answer.text, "", output.facts(_facts(answer)))
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were named; the rest keep their defaults."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _memory(shared: Shared, route: dict[str, Any]) -> "LatentMemory":

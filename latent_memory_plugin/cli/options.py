@@ -129,6 +129,11 @@ def command(
     app.command(name)(run)
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were named; the rest keep their defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _own(function: Callable[..., None]) -> list[inspect.Parameter]:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]

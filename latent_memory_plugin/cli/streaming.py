@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import output
-from latent_memory_plugin.cli.options import Shared
+from latent_memory_plugin.cli import costing, output
+from latent_memory_plugin.cli.options import Shared, given
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,17 +25,20 @@ TRANSFERRED = ("without", "with", "read")
 KS = ("1", "2", "4", "8", "16")
 SETS = "one of gsm8k, math-500, amc23, aime24"
 
+COST = "Only says what it would cost there: rtx-4090, a100-80gb, h100-80gb, h200, or GIB:GB/S:TFLOPS."
+Problems = Annotated[
+    str, typer.Option("--problems", metavar="N|SET|FILE", help=f"Length of the stream, or {SETS}, or a JSONL file.")
+]
+Families = Annotated[
+    Literal["tuning", "held-out"],
+    typer.Option("--families", help="Which half of the embedded world the stream is from."),
+]
+
 
 def online(
     shared: Shared,
-    problems: Annotated[
-        str,
-        typer.Option("--problems", metavar="N|SET|FILE", help=f"Length of the stream, or {SETS}, or a JSONL file."),
-    ] = str(DEMO_PROBLEMS),
-    families: Annotated[
-        Literal["tuning", "held-out"],
-        typer.Option("--families", help="Which half of the embedded world the stream is from."),
-    ] = "held-out",
+    problems: Problems = str(DEMO_PROBLEMS),
+    families: Families = "held-out",
     seed: Annotated[list[int] | None, typer.Option("--seed", help="Draws a stream; several are pooled.")] = None,
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="A,B,...", help="Some of the methods [default: all].")
@@ -44,21 +47,30 @@ def online(
     voters: Annotated[int, typer.Option("--voters", min=2, help="Plain rollouts of each problem.")] = 16,
     first: Annotated[int | None, typer.Option("--first", min=1, help="Problems of a set or file at most.")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Results of each method and stream.")] = OUT,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens of this probability.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
+    instruction: Annotated[str, typer.Option("--instruction", help="Stands behind every question.")] = "",
+    cost: Annotated[str | None, typer.Option("--cost", metavar="DEVICE", help=COST)] = None,
 ) -> None:
     """Measures memory along a stream, against everything else that could be done there.
 
     Finished methods are kept in FOLDER and not run again: an interrupted run goes on where it was, and streams that
     were run apart are pooled by naming their seeds together.
     """
+    from latent_memory_plugin.bench.online.asking import Asking
     from latent_memory_plugin.bench.online.plan import Plan
     from latent_memory_plugin.bench.online.report import summarise
     from latent_memory_plugin.bench.online.run import measure
-    from latent_memory_plugin.config import ModelConfig
+    from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
-    model = ModelConfig(name=shared.model)
-    seeds = tuple(dict.fromkeys(seed or [0]))
-    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out)
+    model, seeds = ModelConfig(name=shared.model), tuple(dict.fromkeys(seed or [0]))
+    sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+    asking = Asking(SamplingConfig(**sampling), instruction)
+    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
+    if cost is not None:
+        return costing.estimate(shared, [plan], cost)
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
     present(shared, report, out)

@@ -96,6 +96,8 @@ class Common:
     """Seeds and counts."""
     sampling: SamplingConfig = SamplingConfig()
     """How completions are sampled."""
+    max_batch_tokens: int | None = None
+    """Tokens in one forward and backward pass at most; None leaves each method what it is set to."""
 
     def metered(self) -> Metered:
         """The model with counters of its own."""
@@ -122,17 +124,17 @@ class Common:
         return [one for one in some if one.finished and answers.agree(one.answer, taken.answer)]
 
 
-def plain_pool(model: Model, settings: Settings) -> Draw:
+def plain_pool(model: Model, settings: Settings, sampling: SamplingConfig = SamplingConfig()) -> Draw:
     """Draws the pool: `voters` rollouts of each question."""
-    return lambda some: model.sample(some, [None] * len(some), settings.voters, SamplingConfig(), settings.pool_seed)
+    return lambda some: model.sample(some, [None] * len(some), settings.voters, sampling, settings.pool_seed)
 
 
-def plain_answers(model: Model, settings: Settings) -> Draw:
+def plain_answers(model: Model, settings: Settings, sampling: SamplingConfig = SamplingConfig()) -> Draw:
     """Draws the plain answers: one completion from each answer seed, as every method samples them."""
 
     def draw(some: list[str]) -> list[list[Rollout]]:
         seeds, nothing = settings.answer_seeds, [None] * len(some)
-        rounds = [model.sample(some, nothing, 1, SamplingConfig(), seed) for seed in seeds]
+        rounds = [model.sample(some, nothing, 1, sampling, seed) for seed in seeds]
         return [[group[0] for group in groups] for groups in zip(*rounds, strict=True)]
 
     return draw

@@ -6,11 +6,12 @@ nothing stands before the prompt, so peft's trouble with virtual tokens and left
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.method import Given, Reader, sourced
-from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, weighted
+from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, parts, weighted
 from latent_memory_plugin.config import Config, RetrieveConfig, VoteConfig
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Adapter:
 
         from latent_memory_plugin.model import LanguageModel
 
+        self._common = common
         module, tokenizer = common.weights()
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
         self.module: Any = inject_adapter_in_model(config, module)
@@ -46,8 +48,9 @@ class Adapter:
 
     @property
     def state(self) -> State:
-        """A copy of the matrices."""
-        return {name: weight.detach().clone() for name, weight in self._matrices.items()}
+        """A copy of the matrices, on the CPU: one for each problem of a stream is more than a GPU holds beside a
+        model."""
+        return {name: weight.detach().to("cpu", copy=True) for name, weight in self._matrices.items()}
 
     def load(self, state: State) -> None:
         """Puts other matrices in their place."""
@@ -70,7 +73,7 @@ class Adapter:
         weights = list(self._matrices.values())
         for weight in weights:
             weight.requires_grad_(True)
-        return descend(weights, self._loss, learnt, schedule, seed)
+        return descend(weights, self._loss, learnt, schedule, seed, partial(parts, self._common))
 
     def _loss(self, batch: list[Example]) -> "Tensor":
         prompts = [self.model.prompt_ids(example.question) for example in batch]

@@ -125,7 +125,11 @@ class Remembering(Method):
 
 def remembering(name: str, common: Common, reward: Reward | None = None) -> Remembering:
     """The memory of that name."""
-    return Remembering(common, config=CONFIGS[name], reward=reward)
+    config = CONFIGS[name].model_copy(update={"sampling": common.sampling})
+    if common.max_batch_tokens is not None:
+        distil = config.distil.model_copy(update={"max_batch_tokens": common.max_batch_tokens})
+        config = config.model_copy(update={"distil": distil})
+    return Remembering(common, config=config, reward=reward)
 
 
 def _given(answer: Answer) -> Given:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from latent_memory_plugin.bench.online.common import BELIEVED, Common
 from latent_memory_plugin.bench.online.lora import WHOLE_STREAM, Adapter
 from latent_memory_plugin.bench.online.method import Given, Method, Reader, sourced
-from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, weighted
+from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, parts, weighted
 from latent_memory_plugin.config import DistilConfig
 from latent_memory_plugin.forms.soft_prompt import start
 from latent_memory_plugin.records import Problem
@@ -45,7 +45,8 @@ class OfflineSoftPrompt(Reader[str]):
         latent = start(self.common.plain, Problem(question=first), DistilConfig().latent_tokens)  # (P, H)
         latent = latent.detach().clone().requires_grad_()
         loss, seed = partial(_loss, self.common, latent), self.common.settings.seed
-        self.cost.scored_tokens += descend([latent], loss, learnt, SOFT_PROMPT, seed)
+        pieces = partial(parts, self.common)
+        self.cost.scored_tokens += descend([latent], loss, learnt, SOFT_PROMPT, seed, pieces)
         self.latent = latent.detach()
 
     def read(self, question: str) -> str | None:

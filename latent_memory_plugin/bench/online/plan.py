@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from latent_memory_plugin.bench.online import roster
+from latent_memory_plugin.bench.online.asking import PLAIN, Asking
 from latent_memory_plugin.bench.online.stream import Split
 from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.errors import InputError
@@ -35,6 +37,12 @@ class Plan:
     """The frozen model."""
     out: Path = Path("bench-online")
     """Where results are kept, in one folder per stream."""
+    asking: Asking = PLAIN
+    """How it is asked and how it answers."""
+    max_batch_tokens: int | None = None
+    """Tokens in one forward and backward pass at most; None leaves each method what it is set to."""
+    effects: bool = True
+    """False leaves out the true effects of Latents, which take hundreds of samples of spare problems for each."""
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.voters < 2 or (self.first is not None and self.first < 1) or not self.seeds:
@@ -42,11 +50,20 @@ class Plan:
                 f"samples={self.samples!r}, voters={self.voters!r}, first={self.first!r}, seeds={self.seeds!r} cannot "
                 "be measured; take at least 1 sample, 2 voters, 1 problem and 1 seed."
             )
+        if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
+            raise InputError(f"max_batch_tokens={self.max_batch_tokens!r} is no number of tokens; take at least 1.")
 
     @property
     def names(self) -> list[str]:
         """The methods in the order of the tables."""
         return roster.chosen(",".join(self.methods) or None, self.voters)
+
+    @property
+    def departures(self) -> dict[str, Any]:
+        """How the model is asked, where that is not the default, and whether effects were left out: results made
+        otherwise are other results."""
+        asked = {name: value for name, value in self.asking.fields.items() if value != PLAIN.fields[name]}
+        return asked if self.effects else asked | {"effects": False}
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Real data sets from the hub, as (question, answer, kind). Needs the extra `datasets`."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from latent_memory_plugin.answers import extract
@@ -21,6 +23,8 @@ class HubSet(NamedTuple):
     """Its split."""
     read: Callable[[Mapping[str, Any]], Problem]
     """A row → a problem."""
+    problems: int
+    """How many problems it has."""
 
 
 def gsm8k(row: Mapping[str, Any]) -> Problem:
@@ -47,10 +51,10 @@ def aime24(row: Mapping[str, Any]) -> Problem:
 
 
 SETS: dict[str, HubSet] = {
-    "gsm8k": HubSet("openai/gsm8k", "main", "test", gsm8k),
-    "math-500": HubSet("HuggingFaceH4/MATH-500", None, "test", math_500),
-    "amc23": HubSet("math-ai/amc23", None, "test", amc23),
-    "aime24": HubSet("HuggingFaceH4/aime_2024", None, "train", aime24),
+    "gsm8k": HubSet("openai/gsm8k", "main", "test", gsm8k, 1319),
+    "math-500": HubSet("HuggingFaceH4/MATH-500", None, "test", math_500, 500),
+    "amc23": HubSet("math-ai/amc23", None, "test", amc23, 40),
+    "aime24": HubSet("HuggingFaceH4/aime_2024", None, "train", aime24, 30),
 }
 """The data sets by the names `--problems` knows."""
 
@@ -75,6 +79,21 @@ def load(name: str) -> list[Problem]:
             f"The data set {chosen.hub_id!r} cannot be had ({str(exc).strip()[:200]}); check the network, or pass a "
             "JSONL file with 'question' and 'answer'."
         ) from exc
+    return read(name, rows)
+
+
+def load_file(name: str, path: Path) -> list[Problem]:
+    """The problems of a JSONL file whose rows have the fields that the data set has on the hub. Raises `InputError`."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as exc:
+        raise InputError(
+            f"{str(path)!r} cannot be read as rows of {name!r} ({exc!s:.200}); pass a JSONL file with the fields that "
+            f"{SETS[name].hub_id!r} has."
+        ) from exc
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{str(path)!r} holds no rows of {name!r}; each line is a JSON object.")
     return read(name, rows)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from latent_memory_plugin import questions
-from latent_memory_plugin.bench.online.sets import SETS, load
+from latent_memory_plugin.bench.online.sets import SETS, load, load_file
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.sandbox.family import Family
 from latent_memory_plugin.sandbox.world import families, stream
@@ -58,7 +58,8 @@ class Stream:
 
 
 def open_stream(problems: str, split: Split, seed: int, first: int | None = None) -> Stream:
-    """The stream that `problems` names: a number of problems of the embedded world, a data set, or a JSONL file.
+    """The stream that `problems` names: a number of problems of the embedded world, a data set, a data set whose rows
+    are in a file (`math-500=FILE.jsonl`), or a JSONL file with `question` and `answer`.
 
     `first` shortens a data set or file, after it was shuffled by the seed. Raises `InputError`.
     """
@@ -67,6 +68,9 @@ def open_stream(problems: str, split: Split, seed: int, first: int | None = None
     if problems in SETS:
         rows = [Asked(*row) for row in load(problems)]
         return shuffled(problems, rows, seed, first)
+    name, _, file = problems.partition("=")
+    if name in SETS and file:
+        return shuffled(name, [Asked(*row) for row in load_file(name, Path(file))], seed, first)
     path = Path(problems)
     if not path.is_file():
         raise InputError(

@@ -64,20 +64,22 @@ class Stretch:
             "settings": asdict(self.settings),
             "model": self.model.fingerprint,
             "version": __version__,
-        }
+        } | self.plan.departures
 
     @cached_property
     def common(self) -> Common:
         """What the methods share; its rollouts are drawn once."""
-        pool = self._drawn("pool", plain_pool(self.model, self.settings))
-        bare = self._drawn("answers", plain_answers(self.model, self.settings))
-        token_seconds = (pool.seconds + bare.seconds) / max(1, pool.tokens + bare.tokens)
-        return Common(self.model, self.weights, pool.rollouts, bare.rollouts, token_seconds, self.settings)
+        sampling, tokens = self.plan.asking.sampling, self.plan.max_batch_tokens
+        pool = self._drawn("pool", plain_pool(self.model, self.settings, sampling))
+        bare = self._drawn("answers", plain_answers(self.model, self.settings, sampling))
+        per_token = (pool.seconds + bare.seconds) / max(1, pool.tokens + bare.tokens)
+        drawn = pool.rollouts, bare.rollouts, per_token
+        return Common(self.model, self.weights, *drawn, self.settings, sampling, tokens)
 
     @cached_property
     def effects(self) -> Effects:
         """Measures Latents of this stream's methods."""
-        return Effects(self.common, self.stream.spare)
+        return Effects(self.common, self.stream.spare if self.plan.effects else {})
 
     def _drawn(self, name: str, draw: Draw) -> Drawn:
         questions, path = [one.question for one in self.stream.asked], self.folder / f"{name}.jsonl"

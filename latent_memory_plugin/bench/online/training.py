@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latent_memory_plugin.bench.online.common import Common
-from latent_memory_plugin.distil.batches import token_mean
+from latent_memory_plugin.config import DistilConfig
+from latent_memory_plugin.distil.batches import split, token_mean
 from latent_memory_plugin.distil.imitate import Example
 
 if TYPE_CHECKING:
@@ -36,14 +37,32 @@ def examples(common: Common, question: str, most: int, worth: float, rollouts: i
     return [Example(question, one, worth * count / total) for one, count in counts]
 
 
+def whole(batch: list[Example]) -> list[list[Example]]:
+    """A batch in one pass."""
+    return [batch]
+
+
+def parts(common: Common, batch: list[Example]) -> list[list[Example]]:
+    """A batch in passes of `max_batch_tokens` at most, where that is set."""
+    if common.max_batch_tokens is None:
+        return whole(batch)
+
+    def tokens(one: Example) -> int:
+        return len(common.plain.prompt_ids(one.question)) + DistilConfig().latent_tokens + len(one.completion)
+
+    return split(batch, common.max_batch_tokens, tokens)
+
+
 def descend(
     parameters: "Sequence[Tensor]",
     loss: "Callable[[list[Example]], Tensor]",
     learnt: Sequence[Example],
     schedule: Schedule,
     seed: int,
+    passes: Callable[[list[Example]], list[list[Example]]] = whole,
 ) -> int:
-    """Moves the parameters down the loss of batches of examples; returns the completion tokens that were scored."""
+    """Moves the parameters down the loss of batches of examples, each read in one or several `passes`; returns the
+    completion tokens that were scored."""
     import torch
 
     optimizer = torch.optim.Adam(list(parameters), lr=schedule.learning_rate)
@@ -51,7 +70,9 @@ def descend(
     for number, batch in enumerate(batches(learnt, schedule, seed)):
         optimizer.param_groups[0]["lr"] = schedule.learning_rate * (1 - number / schedule.steps)
         optimizer.zero_grad()
-        loss(batch).backward()
+        total = sum(example.weight for example in batch)
+        for part in passes(batch):
+            (loss(part) * (sum(example.weight for example in part) / total)).backward()
         torch.nn.utils.clip_grad_norm_(list(parameters), MAX_GRADIENT_NORM)
         optimizer.step()
         tokens += sum(len(example.completion) for example in batch)
