@@ -14,7 +14,7 @@ from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model import load, sample, score
-from latent_memory_plugin.model.endings import Endings, end_token_ids
+from latent_memory_plugin.model.endings import Endings, end_token_ids, stop_strings
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
 from latent_memory_plugin.model.probe import check_reading
@@ -50,6 +50,7 @@ class LanguageModel:
         self._engine = Engine(model, honoured(model, name))
         self._tokenizer = tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
+        self._stop_strings = stop_strings(model)
         load.check_vocabulary(self._engine, tokenizer, name)
         check_reading(self._engine, name)
         self._prompts = Prompts(tokenizer, name, template_arguments)
@@ -239,7 +240,7 @@ class LanguageModel:
         return self.raw_keys(CENTRE_QUESTIONS, self.key_encoder.layer, self.key_encoder.pooling).mean(0)  # (H,)
 
     def _endings(self, sampling: SamplingConfig) -> Endings:
-        return Endings(self._tokenizer, self._end_ids, sampling.stop)
+        return Endings(self._tokenizer, self._end_ids, (*sampling.stop, *self._stop_strings))
 
     def _check_request(self, conversations: Sequence[Conversation], latents: Sequence[Tensor | None], n: int) -> None:
         if n < 1:

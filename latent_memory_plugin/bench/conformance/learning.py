@@ -58,18 +58,17 @@ def gradient_equals_finite_differences(subject: Subject) -> CheckResult:
     name, form = "the gradient equals finite differences", subject.exact or subject.precise
     latent = form.latent(LATENT_TOKENS, 4).to(torch.float64 if form is subject.exact else torch.float32)
     [gradient] = torch.autograd.grad(_objective(subject, form, latent.requires_grad_()), latent)
-    shares = STEP_SHARES.get(form.dtype)
-    if shares is None:
+    if form.coarse:
         length = float(gradient.norm())
         error = abs(_slope(subject, form, latent, gradient / length, NATS / length) - length) / length
-        note = f"{form.format}, along the gradient: too narrow for small steps, and too large for a copy in float64"
+        note = f"{form.format}, along the gradient: too coarse for small steps, and no copy in float64"
         return measured(name, error, ROUGH_LIMIT, "share of the gradient", note)
     size, worst = float(latent.detach().square().mean().sqrt()), 0.0
     generator = torch.Generator().manual_seed(5)
     for _ in range(DIRECTIONS):
         direction = torch.randn(latent.shape, generator=generator, dtype=latent.dtype)  # (P, H)
         along, error = float((gradient * direction).sum()), float("inf")
-        for share in shares:
+        for share in STEP_SHARES[form.dtype]:
             slope = _slope(subject, form, latent, direction, share * size)
             error = min(error, abs(along - slope) / float(gradient.norm()))
             if error < CLOSE:
@@ -121,11 +120,21 @@ def _largest(found: Tensor, reference: Tensor) -> float:
     return worst if worst == worst else float("inf")
 
 
+def _parts(tensor: Any) -> Iterator[Tensor]:
+    """The plain tensors that a tensor is made of: a quantised one has scales beside its numbers."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _parts(getattr(tensor, name))
+
+
 def _state(form: Form) -> tuple[str, tuple[bool, ...]]:
     """SHA-256 over the weights and buffers, and each weight's flag and whether it has a gradient."""
     plain: Any = form.engine.model
     digest = sha256()
     for tensor in (*plain.parameters(), *plain.buffers()):
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for part in _parts(tensor.detach()):
+            digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     weights = [*plain.parameters()]
     return digest.hexdigest(), tuple(flag for one in weights for flag in (one.requires_grad, one.grad is None))

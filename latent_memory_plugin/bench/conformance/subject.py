@@ -50,17 +50,28 @@ class Form(NamedTuple):
     @property
     def format(self) -> str:
         """Its name."""
-        return str(self.dtype).removeprefix("torch.")
+        quantised = "quantised, " if getattr(self.engine.model, "is_quantized", False) else ""
+        return quantised + str(self.dtype).removeprefix("torch.")
+
+    @property
+    def coarse(self) -> bool:
+        """True where rounding may turn a sampled token: narrow formats, and weights that are quantised, whose
+        activations may be too."""
+        return self.dtype not in (torch.float32, torch.float64) or bool(getattr(self.engine.model, "is_quantized", 0))
 
     @property
     def logit_limit(self) -> float:
         """Largest error of a logit that rounding explains, in standard deviations of the logits."""
-        return LOGIT_LIMITS.get(self.dtype, LOGIT_LIMITS[torch.bfloat16])
+        return LOGIT_LIMITS[self._limits_of]
 
     @property
     def nat_limit(self) -> float:
         """Largest error of a log-probability that rounding explains, nats."""
-        return NAT_LIMITS.get(self.dtype, NAT_LIMITS[torch.bfloat16])
+        return NAT_LIMITS[self._limits_of]
+
+    @property
+    def _limits_of(self) -> torch.dtype:
+        return self.dtype if self.dtype == torch.float16 or not self.coarse else torch.bfloat16
 
     def latent(self, tokens: int, seed: int) -> Tensor:
         """A random Latent (tokens, H) float32 as large as the embeddings of a question."""
