@@ -58,8 +58,8 @@ class Engine:
             )
         if getattr(self.config, "hidden_size_per_layer_input", None):
             raise ModelLoadError(
-                f"{type(model).__name__} has per-layer embeddings, which it looks up by token id, and a Latent has no ids; "
-                "use a model without them (Gemma 3 instead of Gemma 3n or the small models of Gemma 4)."
+                f"{type(model).__name__} has per-layer embeddings, which it looks up by token id, and a Latent has no "
+                "ids; use a model without them (Gemma 3 instead of Gemma 3n or the small models of Gemma 4)."
             )
         self._takes_positions = "position_ids" in accepted
         self._slices_logits = "logits_to_keep" in accepted

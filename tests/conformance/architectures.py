@@ -33,7 +33,13 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": CONTEXT_TOKENS,
 }
 EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-STATES: dict[str, Any] = {"mamba_d_state": 8, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_n_heads": 8, "mamba_chunk_size": 16}
+STATES: dict[str, Any] = {
+    "mamba_d_state": 8,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+    "mamba_n_heads": 8,
+    "mamba_chunk_size": 16,
+}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "GPT2": {**SHARED, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT_TOKENS},
@@ -132,9 +138,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def build(name: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """The model of a config class, two layers of width 32, in float32 and evaluation mode."""
     config = config_class(name)(**{**SETTINGS[name], **changes})
-    model_class: Callable[[Any], Any] = getattr(transformers, f"{name}ForCausalLM", None) or getattr(
-        transformers, f"{name.removesuffix('Text')}ForCausalLM", None
-    ) or getattr(transformers, f"{name}LMHeadModel")
+    model_class: Callable[[Any], Any] = (
+        getattr(transformers, f"{name}ForCausalLM", None)
+        or getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM", None)
+        or getattr(transformers, f"{name}LMHeadModel")
+    )
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     config._experts_implementation = "eager"

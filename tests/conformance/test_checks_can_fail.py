@@ -158,7 +158,7 @@ def without_system(patch: pytest.MonkeyPatch) -> None:
 
 
 def in_formats(subject: Subject) -> CheckResult:
-    return [row for row in formats.formats(subject) if row.name == "works in bfloat16"][0]
+    return next(row for row in formats.formats(subject) if row.name == "works in bfloat16")
 
 
 BROKEN = {

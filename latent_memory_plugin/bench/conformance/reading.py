@@ -41,7 +41,7 @@ def latent_is_read(subject: Subject) -> CheckResult:
     """A random Latent changes the logits by far more than what the other checks allow."""
     form = subject.precise
     change = apart(logits(form, [subject.row(0, form.latent(LATENT_TOKENS, 0))]), logits(form, [subject.row(0)]))
-    note = f"{form.format}; a random Latent moves a logit by {change:.2g} standard deviations, 10 times the limit at least"
+    note = f"{form.format}; a random Latent moves a logit by {change:.2g} standard deviations"
     return measured("a Latent changes what is read", form.logit_limit / max(change, 1e-9), 0.1, "limit / change", note)
 
 

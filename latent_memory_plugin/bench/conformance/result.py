@@ -32,7 +32,6 @@ class CheckResult:
         return asdict(self)
 
 
-
 def measured(name: str, value: float, limit: float, unit: str, note: str = "") -> CheckResult:
     """Passed where the value is a number up to the limit."""
     return CheckResult(name, "passed" if value <= limit else "failed", value, limit, unit, note)

@@ -67,5 +67,5 @@ def check(subject: Subject, group: str) -> Iterator[CheckResult]:
         yield from CHECKS[group](subject)
     except LatentMemoryError as exc:
         yield CheckResult(f"{group}: the rest", "refused", note=str(exc))
-    except Exception as exc:  # one group that breaks off must not cost the report of the others
+    except Exception as exc:  # noqa: BLE001  one group that breaks off must not cost the report of the others
         yield CheckResult(f"{group}: the rest", "failed", note=f"{type(exc).__name__}: {exc}"[:300])
