@@ -49,6 +49,14 @@ class ModelConfig(_Config):
     """`cuda`, `cuda:1`, `mps`, `cpu`; auto takes the first of these that is there."""
     trust_remote_code: bool = False
     """True runs Python code that comes with the checkpoint: only for checkpoints you trust."""
+    template_arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Variables of the chat template, such as `{"enable_thinking": False}`; one it does not know is refused."""
+    generation_config: Literal["honour", "ends"] = "honour"
+    """`honour`: what generation_config.json says of single tokens holds for every completion, and what cannot be done
+    is refused. `ends`: its end tokens alone are taken."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
 
 class SamplingConfig(_Config):

@@ -1,6 +1,5 @@
 """Loading: a folder gives the model that was saved, quietly; whatever cannot be loaded says why and what to do."""
 
-import warnings
 from pathlib import Path
 
 import pytest
@@ -140,13 +139,3 @@ def test_a_wrapped_model_is_named_by_what_it_was_loaded_from(folder: Path) -> No
     assert LanguageModel.wrap(tiny_model(), tiny_tokenizer(), "mine").name == "mine"
     loaded = LanguageModel.load(ModelConfig(name=str(folder), device="cpu"))
     assert LanguageModel.wrap(loaded._engine.model, tiny_tokenizer()).name == str(folder)
-
-
-def test_settings_of_generate_that_are_not_applied_are_named() -> None:
-    model = tiny_model()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        LanguageModel.wrap(model, tiny_tokenizer())
-    model.generation_config.repetition_penalty = 1.1
-    with pytest.warns(UserWarning, match=r"'tiny' sets {'repetition_penalty': 1\.1}"):
-        LanguageModel.wrap(model, tiny_tokenizer(), "tiny")

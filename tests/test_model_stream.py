@@ -46,6 +46,8 @@ def streamed(model: LanguageModel, latent: torch.Tensor | None, sampling: Sampli
 def scripted(text_ids: Sequence[int]) -> LanguageModel:
     """A model that writes these tokens, whatever it reads."""
     torch_model: Any = tiny_model("llama")
+    # Before it is scripted: what is no function of what it reads is refused.
+    model = LanguageModel.wrap(torch_model, tiny_tokenizer(), "scripted")
     place = 0
 
     def count(_: torch.nn.Module, __: Any, embedded: torch.Tensor) -> None:
@@ -59,7 +61,7 @@ def scripted(text_ids: Sequence[int]) -> LanguageModel:
 
     torch_model.get_input_embeddings().register_forward_hook(count)
     torch_model.lm_head.register_forward_hook(write)
-    return LanguageModel.wrap(torch_model, tiny_tokenizer(), "scripted")
+    return model
 
 
 def token_ids(text: str) -> list[int]:

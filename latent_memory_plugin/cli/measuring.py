@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import checking, growing, output, streaming, sweeping, working
+from latent_memory_plugin.cli import checking, conforming, growing, output, streaming, sweeping, working
 from latent_memory_plugin.cli.options import MODEL_ONLY, REPORT_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measures what the documentation states.", no_args_is_help=True)
     bench.callback()(lambda: None)
     command(bench, "world", MODEL_ONLY, world)
+    command(bench, "model", MODEL_ONLY, conforming.model)
     command(bench, "online", MODEL_ONLY, streaming.online)
     command(bench, "candidates", MODEL_ONLY, sweeping.candidates)
     command(bench, "background", MODEL_ONLY, working.background)

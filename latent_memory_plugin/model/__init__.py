@@ -1,8 +1,9 @@
 """The only door to Hugging Face: load a causal language model, sample with a Latent per row, score, make keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model import load, sample, score
-from latent_memory_plugin.model.endings import Endings, end_token_ids
+from latent_memory_plugin.model.endings import Endings, end_token_ids, stop_strings
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
+from latent_memory_plugin.model.probe import check_reading
+from latent_memory_plugin.model.processors import honoured
 from latent_memory_plugin.model.prompts import Prompts
 from latent_memory_plugin.model.reward import RewardModel
 from latent_memory_plugin.model.rows import Row
@@ -35,31 +38,45 @@ class LanguageModel:
     neither used nor moved on.
     """
 
-    def __init__(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         """The name in records and errors: a path, a hub id, or `embedded`."""
-        self._engine = Engine(model)
+        self._engine = Engine(model, honoured(model, name))
         self._tokenizer = tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
+        self._stop_strings = stop_strings(model)
         load.check_vocabulary(self._engine, tokenizer, name)
-        load.check_generation_config(model, name)
-        self._prompts = Prompts(tokenizer, name)
+        check_reading(self._engine, name)
+        self._prompts = Prompts(tokenizer, name, template_arguments)
         self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2), pooling="last")
         """Which hidden state becomes a key."""
 
     @classmethod
     def load(cls, config: ModelConfig = ModelConfig()) -> Self:
         """The model a config names. Raises ModelLoadError where it cannot be had or is not usable."""
-        return cls(*load.read(config))
+        return cls(*load.read(config), config.template_arguments)
 
     @classmethod
-    def wrap(cls, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", name: str | None = None) -> Self:
+    def wrap(
+        cls,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str | None = None,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
         """A model and tokenizer that are loaded already; `requires_grad` and train or evaluation mode stay the
         caller's.
 
-        `name` defaults to the path or hub id the model was loaded from. Raises ModelLoadError where it is not usable.
+        `name` defaults to the path or hub id the model was loaded from; `template_arguments` are those of ModelConfig.
+        Raises ModelLoadError where it is not usable.
         """
-        return cls(model, tokenizer, name or model.name_or_path or str(model.config.model_type))
+        return cls(model, tokenizer, name or model.name_or_path or str(model.config.model_type), template_arguments)
 
     @property
     def fingerprint(self) -> str:
@@ -223,7 +240,7 @@ class LanguageModel:
         return self.raw_keys(CENTRE_QUESTIONS, self.key_encoder.layer, self.key_encoder.pooling).mean(0)  # (H,)
 
     def _endings(self, sampling: SamplingConfig) -> Endings:
-        return Endings(self._tokenizer, self._end_ids, sampling.stop)
+        return Endings(self._tokenizer, self._end_ids, (*sampling.stop, *self._stop_strings))
 
     def _check_request(self, conversations: Sequence[Conversation], latents: Sequence[Tensor | None], n: int) -> None:
         if n < 1:

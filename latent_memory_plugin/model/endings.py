@@ -35,6 +35,12 @@ def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
     return ids
 
 
+def stop_strings(model: "PreTrainedModel") -> tuple[str, ...]:
+    """The stop strings of the generation config."""
+    found = getattr(model.generation_config, "stop_strings", None) or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
 class Endings:
     """The end tokens and stop strings of one request."""
 

@@ -6,8 +6,9 @@ for what is True or 1: tokens that are there.
 
 import inspect
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NO_LIMIT = 2**31 - 1
 CACHE_BYTES = 2**30
 
+_CACHE_NAMES = ("past_key_values", "cache_params")
+"""What models call their cache: those that attend, and those that only have states (Mamba)."""
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 
 
@@ -41,16 +44,23 @@ class Inputs(NamedTuple):
 class Engine:
     """A model whose weights take no gradient and whose dropout is off while `frozen` is entered."""
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    def __init__(self, model: "PreTrainedModel", wanted: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.model = model
+        self.wanted = wanted
+        """Settings of the generation config that sampling honours."""
         self.config: Any = model.config.get_text_config(decoder=True)
         accepted = inspect.signature(model.forward).parameters
-        for name in ("inputs_embeds", "past_key_values"):
-            if name not in accepted:
-                raise ModelLoadError(
-                    f"{type(model).__name__} takes no {name!r}, which a Latent needs; use a decoder-only model that "
-                    "does."
-                )
+        self._cache_name = next((name for name in _CACHE_NAMES if name in accepted), "")
+        if "inputs_embeds" not in accepted or not self._cache_name:
+            missing = "'inputs_embeds'" if "inputs_embeds" not in accepted else " or ".join(map(repr, _CACHE_NAMES))
+            raise ModelLoadError(
+                f"{type(model).__name__} takes no {missing}, which a Latent needs; use a decoder-only model that does."
+            )
+        if getattr(self.config, "hidden_size_per_layer_input", None):
+            raise ModelLoadError(
+                f"{type(model).__name__} has per-layer embeddings, which it looks up by token id, and a Latent has no "
+                "ids; use a model without them (Gemma 3 instead of Gemma 3n or the small models of Gemma 4)."
+            )
         self._takes_positions = "position_ids" in accepted
         self._slices_logits = "logits_to_keep" in accepted
         self._lock = threading.Lock()
@@ -116,13 +126,15 @@ class Engine:
         `states` the `hidden_states`, L + 1 tensors (B, T, H).
         """
         halting.check()
-        fields: dict[str, Any] = {"attention_mask": inputs.mask, "use_cache": cache is not None, "return_dict": True}
+        # Models without attention want the mask of the new tokens alone.
+        mask = inputs.mask if self._cache_name == "past_key_values" else inputs.mask[:, -inputs.positions.shape[1] :]
+        fields: dict[str, Any] = {"attention_mask": mask, "use_cache": cache is not None, "return_dict": True}
         if inputs.embeddings is None:
             fields["input_ids"] = inputs.ids
         else:
             fields["inputs_embeds"] = inputs.embeddings
         if cache is not None:
-            fields["past_key_values"] = cache
+            fields[self._cache_name] = cache
         if self._takes_positions:
             fields["position_ids"] = inputs.positions
         if states:

@@ -1,7 +1,6 @@
 """Loading a causal language model and its tokenizer; what goes wrong becomes a ModelLoadError that says what to do."""
 
 import json
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -24,21 +23,6 @@ EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "sandbox" / "weights"
 
 _HASHED_ROWS = 8192
-_CHANGES_GREEDY = (
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "bad_words_ids",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "min_length",
-    "min_new_tokens",
-    "sequence_bias",
-    "exponential_decay_length_penalty",
-    "guidance_scale",
-    "num_beams",
-)
 
 
 def read(
@@ -64,7 +48,15 @@ def loaded(
             model, tokenizer = read_files(source, config, True)
     if not getattr(model, "is_quantized", False):
         model.to(device)  # type: ignore[arg-type]
+    if config.generation_config == "ends":
+        _keep_ends(model)
     return model.requires_grad_(False).eval(), tokenizer
+
+
+def _keep_ends(model: "PreTrainedModel") -> None:
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(eos_token_id=getattr(model.generation_config, "eos_token_id", None))
 
 
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
@@ -138,6 +130,11 @@ def _read(source: Path | str, config: ModelConfig, local: bool) -> tuple["PreTra
         tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, **common)
         # Weights in pickle files could run code.
         model = cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, use_safetensors=True, **common)
+    except ImportError as exc:
+        raise ModelLoadError(
+            f"The model {str(source)!r} needs a package that is missing or does not work here ({first_line(exc)}); "
+            "install it, or use a checkpoint of another format."
+        ) from exc
     except Exception as exc:  # the tokenizers library raises Exception itself
         raise ModelLoadError(
             f"The model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a causal language model "
@@ -173,18 +170,6 @@ def check_vocabulary(engine: Engine, tokenizer: "PreTrainedTokenizerBase", name:
         raise ModelLoadError(
             f"The tokenizer of {name!r} has token ids up to {largest}, its model only {rows} embeddings; use the "
             "tokenizer that belongs to the model, or model.resize_token_embeddings()."
-        )
-
-
-def check_generation_config(model: "PreTrainedModel", name: str) -> None:
-    """Warns of settings that change what `generate` writes even without sampling: they are not applied here."""
-    held = {key: getattr(model.generation_config, key, None) for key in _CHANGES_GREEDY}
-    used = {key: value for key, value in held.items() if value not in (None, 0, 1, [])}
-    if used:
-        warnings.warn(
-            f"The generation config of {name!r} sets {used!r}, which is not applied here: without a Latent the output "
-            "differs from transformers' generate().",
-            stacklevel=4,
         )
 
 

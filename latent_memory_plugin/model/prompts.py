@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.errors import InputError, ModelLoadError
 from latent_memory_plugin.records import Dialogue
 from latent_memory_plugin.seams import Conversation
 
@@ -34,7 +35,12 @@ class Prompt(NamedTuple):
 class Prompts:
     """The tokenizer's side of a model. A tokenizer without a chat template is warned of once, here."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.tokenizer = tokenizer
         self._name = name
         self.has_chat_template = bool(cast(Any, tokenizer).chat_template)
@@ -44,6 +50,8 @@ class Prompts:
                 "tokenizer.chat_template, or use an instruction-tuned model.",
                 stacklevel=4,
             )
+        self._arguments = dict(template_arguments)
+        self._check_arguments()
         self._read_question = lru_cache(REMEMBERED_QUESTIONS)(self._read)
 
     def read(self, conversation: Conversation) -> Prompt:
@@ -89,6 +97,14 @@ class Prompts:
         found = cast(Any, self.tokenizer).chat_template or ""
         return found if isinstance(found, str) else found.get("tool_use") or found.get("default", "")
 
+    def _check_arguments(self) -> None:
+        unknown = [name for name in self._arguments if name not in self.template]
+        if unknown:
+            raise ModelLoadError(
+                f"The chat template of {self._name!r} knows no {unknown!r}, which template_arguments set; name only "
+                "variables of the template."
+            )
+
     def _render(self, dialogue: Dialogue) -> str:
         messages: Any = dialogue.messages
         if dialogue.tools and "tools" not in self.template:
@@ -102,7 +118,9 @@ class Prompts:
 
         tools: Any = list(dialogue.tools) or None
         try:
-            text = self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=True, **self._arguments
+            )
         except TemplateError as exc:
             roles = [message["role"] for message in messages]
             raise InputError(

@@ -13,6 +13,7 @@ from latent_memory_plugin.model import draw
 from latent_memory_plugin.model.cache import spread
 from latent_memory_plugin.model.endings import CHECK_STEPS, Endings
 from latent_memory_plugin.model.engine import Engine, Inputs
+from latent_memory_plugin.model.processors import Processors, left_to_draw
 from latent_memory_plugin.model.rows import Row, assemble
 from latent_memory_plugin.records import Rollout
 
@@ -96,6 +97,11 @@ class _Sampler:
         self.ended = torch.zeros_like(self.live, dtype=torch.bool)
         # Looking at a tensor makes the host wait for a GPU.
         self.look_steps = 1 if engine.device.type == "cpu" else CHECK_STEPS
+        self._processors = None
+        if engine.wanted:
+            prompts = [rows[row].prompt.ids for row, _ in pairs]
+            self._processors = Processors(engine.wanted, prompts, sorted(endings.end_ids), sampling, engine.device)
+            self.sampling = left_to_draw(engine.wanted, sampling)
         self._prefill(rows, pairs)
 
     def _uniforms(self, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) -> Tensor:
@@ -132,6 +138,8 @@ class _Sampler:
 
     def advance(self) -> bool:
         """Chooses a token for each row that is there; False once there is nothing more to choose."""
+        if self._processors is not None:
+            self.logits = self._processors(self.logits, self.live, self.tokens[self.live, : self.taken])
         chosen = draw.choose(self.logits, self.uniforms[self.live, self.taken], self.sampling)  # (live,)
         self.tokens[self.live, self.taken] = chosen
         self.ended |= torch.isin(chosen, self.end_ids)
