@@ -211,8 +211,7 @@ def test_training_takes_four_operations_for_each_parameter_and_token() -> None:
 
 # -- counts --------------------------------------------------------------------------------------------------------
 
-METHODS = ("none", "majority_8", "greedy", "raw_icl", "reflected_icl", "paper", "ours", "ours_without_trial")
-METHODS += ("ours_without_neighbours", "offline_soft_prompt", "lora_per_problem", "lora_offline", "oracle")
+METHODS = tuple(roster.names(8))
 PROBLEMS, SAMPLES, VOTERS, NEW_TOKENS = 12, 2, 8, 6
 
 
@@ -242,11 +241,11 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Countin
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     asking = Asking(SamplingConfig(max_new_tokens=NEW_TOKENS), "Think.")
     told: dict[str, Any] = {"samples": SAMPLES, "voters": VOTERS, "asking": asking, "effects": False}
+    told["model"] = ModelConfig(name=name)
     counts: dict[str, Counting] = {}
     found: dict[str, Any] = {}
     for method in ("shared", *METHODS):
         plan = Plan(str(file), methods=(method,) if method != "shared" else (), out=folder / "out", **told)
-        plan = Plan(**{**vars(plan), "model": ModelConfig(name=name)})
         counts[method] = Counting(LanguageModel.wrap(*weights(plan)))
         model: Any = counts[method]
         one = Stretch(

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 import typer
 from answering_model import saved_answering_model
-from online_world import common, knowing, results, small_stream, stretch
+from online_world import common, knowing, no_weights, results, small_stream, stretch
 from tiny_models import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
@@ -58,8 +60,10 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 # -- the whole of it -----------------------------------------------------------------------------------------------
 
 METHODS = "none,majority_4,greedy,raw_icl,reflected_icl,paper,ours,offline_soft_prompt,lora_per_problem,lora_offline"
-SMALL = ("--first", "9", "--samples", "2", "--voters", "4", "--max-new-tokens", "6", "--temperature", "1")
-SMALL += ("--dtype", "float32", "--device", "cpu")
+SMALL = (
+    *("--first", "9", "--samples", "2", "--voters", "4", "--max-new-tokens", "6", "--temperature", "1"),
+    *("--dtype", "float32", "--device", "cpu"),
+)
 
 
 @needs_data
@@ -174,11 +178,11 @@ def test_the_instruction_stands_behind_the_question_and_is_no_part_of_it() -> No
     tokenizer = Asking(instruction=BOXED).prepare(tiny_tokenizer(), "tiny")
     told = LanguageModel.wrap(tiny_model(), tokenizer, "tiny")
     question = "What is its speed?"
-    asked: Any = tokenizer.decode(told.prompt_ids(question))
+    asked: Any = tokenizer.decode(list(told.prompt_ids(question)))
     assert asked == f"<user>{question}\n{BOXED}<end><assistant>"
     assert told.question_ids(question) == plain.question_ids(question)
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    assert tokenizer.decode(told.prompt_ids(turns)).count(BOXED) == 1
+    assert str(tokenizer.decode(list(told.prompt_ids(turns)))).count(BOXED) == 1
     assert told.fingerprint == plain.fingerprint
 
 
@@ -218,7 +222,7 @@ def test_results_of_another_way_of_asking_are_not_taken_for_these(asking: Asking
     stream = small_stream()
     results(tmp_path, "none", stream)
     other = Plan(methods=("none",), out=tmp_path, asking=asking)
-    plain, told = stretch(tmp_path, "none"), Stretch(other, knowing(stream), lambda: None, Steps(None, 0), stream)  # type: ignore[arg-type, return-value]
+    plain, told = stretch(tmp_path, "none"), Stretch(other, knowing(stream), no_weights, Steps(None, 0), stream)
     assert told.key != plain.key and told.results()[0]["key"] != plain.results()[0]["key"]
     json.dumps(told.key)
 
@@ -227,7 +231,7 @@ def test_sampling_and_the_token_budget_of_a_plan_reach_every_method(tmp_path: Pa
     stream = small_stream()
     sampling = SamplingConfig(max_new_tokens=9)
     plan = Plan(methods=("ours",), out=tmp_path, asking=Asking(sampling), max_batch_tokens=77, effects=False)
-    one = Stretch(plan, knowing(stream), lambda: None, Steps(None, 0), stream)  # type: ignore[arg-type, return-value]
+    one = Stretch(plan, knowing(stream), no_weights, Steps(None, 0), stream)
     from latent_memory_plugin.bench.online.memories import remembering
 
     memory = remembering("ours", one.common)
@@ -252,9 +256,8 @@ def test_a_step_in_several_passes_is_the_step_in_one(tmp_path: Path) -> None:
     for budget in (None, 60):
         places.append(torch.zeros((), requires_grad=True))
         passes.append(0)
-        told = Stretch(Plan(max_batch_tokens=budget), shared.plain, shared.weights, Steps(None, 0), stream).plan
-        limited = type(shared)(**{**vars(shared), "max_batch_tokens": told.max_batch_tokens})
-        descend([places[-1]], loss, learnt, Schedule(20, 0.1), 0, lambda batch, it=limited: parts(it, batch))
+        limited = replace(shared, max_batch_tokens=budget)
+        descend([places[-1]], loss, learnt, Schedule(20, 0.1), 0, partial(parts, limited))
     assert passes[0] == 20 < passes[1]
     torch.testing.assert_close(places[0], places[1])
 

@@ -177,7 +177,7 @@ def measure(name: str, config: Any) -> Shape:
 def _bits(config: Any) -> int:
     """Of the checkpoint's own quantisation; 16 where it has none that is known."""
     stored: Any = getattr(config, "quantization_config", None) or {}
-    fields: Mapping[str, Any] = stored if isinstance(stored, dict) else stored.to_dict()
+    fields = cast(Mapping[str, Any], stored if isinstance(stored, dict) else stored.to_dict())
     if fields.get("load_in_4bit") or fields.get("bits") == 4:
         return 4
     return 8 if fields.get("load_in_8bit") or fields.get("bits") == 8 else 16

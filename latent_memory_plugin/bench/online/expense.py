@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from latent_memory_plugin.bench.cost import GIB, Device, Lengths, Machine, Precision, latent_bytes
 from latent_memory_plugin.bench.online.ceiling import SHARED, Ceiling, Work
@@ -123,7 +123,7 @@ def gpu(name: str) -> Device | None:
 
     if not torch.cuda.is_available() or not name.startswith(("auto", "cuda")):
         return None
-    found: Any = torch.cuda.get_device_properties("cuda" if name == "auto" else name)
+    found: Any = cast(Any, torch.cuda).get_device_properties("cuda" if name == "auto" else name)
     return Device(str(found.name), float(found.total_memory), bandwidth=1.0, flops=1.0)
 
 
