@@ -1,42 +1,20 @@
 """One small frozen config per stage. Every default is written here and nowhere else; unknown keys are refused."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from latent_memory_plugin.errors import ConfigError, LatentMemoryError
-from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.errors import ConfigError
+from latent_memory_plugin.frozen import FrozenConfig, Positive, Rate, Share, ordered
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0)]
 RewardScale = Literal["group", "batch", "none"]
 
 NEVER = 1_000_000_000
 """More episodes or uses than there will be."""
 
-Settings = TypeVar("Settings", bound="_Config")
 
-
-class _Config(Frozen):
-    @classmethod
-    def _refusal(cls, reasons: str) -> LatentMemoryError:
-        known = ", ".join(cls.model_fields)
-        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
-
-
-def _ordered(config: Settings, least: str, most: str) -> Settings:
-    """Raises ConfigError where one setting exceeds the other."""
-    low, high = getattr(config, least), getattr(config, most)
-    if low > high:
-        raise ConfigError(
-            f"{type(config).__name__} has {least}={low!r} above {most}={high!r}; lower the one or raise the other."
-        )
-    return config
-
-
-class ModelConfig(_Config):
+class ModelConfig(FrozenConfig):
     """Which language model, and how it is held."""
 
     name: str | None = None
@@ -59,7 +37,7 @@ class ModelConfig(_Config):
         return hash(self.model_dump_json())
 
 
-class SamplingConfig(_Config):
+class SamplingConfig(FrozenConfig):
     """How completions are sampled."""
 
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
@@ -72,7 +50,7 @@ class SamplingConfig(_Config):
     """A completion ends before the first of these strings."""
 
 
-class VoteConfig(_Config):
+class VoteConfig(FrozenConfig):
     """How many rollouts a vote takes, and when it is believed."""
 
     rollouts: Positive = 8
@@ -88,10 +66,10 @@ class VoteConfig(_Config):
 
     @model_validator(mode="after")
     def _rollouts_fit(self) -> Self:
-        return _ordered(self, "rollouts", "max_rollouts")
+        return ordered(self, "rollouts", "max_rollouts")
 
 
-class DistilConfig(_Config):
+class DistilConfig(FrozenConfig):
     """How a candidate Latent is trained."""
 
     objective: Literal["imitate", "grpo", "imitate_then_grpo"] = "imitate"
@@ -123,7 +101,7 @@ class DistilConfig(_Config):
     """Tokens in one forward and backward pass at most; larger batches are split."""
 
 
-class TrialConfig(_Config):
+class TrialConfig(FrozenConfig):
     """When a candidate may live."""
 
     required: bool = True
@@ -144,10 +122,10 @@ class TrialConfig(_Config):
 
     @model_validator(mode="after")
     def _episodes_fit(self) -> Self:
-        return _ordered(self, "min_episodes", "max_episodes")
+        return ordered(self, "min_episodes", "max_episodes")
 
 
-class LifeConfig(_Config):
+class LifeConfig(FrozenConfig):
     """When a Latent that lives is taken back."""
 
     min_uses: Positive = 4
@@ -157,7 +135,7 @@ class LifeConfig(_Config):
     may err with an n-th of the chance."""
 
 
-class RetrieveConfig(_Config):
+class RetrieveConfig(FrozenConfig):
     """When a stored Latent applies to a question."""
 
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
@@ -166,7 +144,7 @@ class RetrieveConfig(_Config):
     """What a key is made of: `kv`, the model's own activations on the question; `input`, the embedding of its text."""
 
 
-class RouteConfig(_Config):
+class RouteConfig(FrozenConfig):
     """What becomes of the answer with a Latent (arXiv 2606.17803)."""
 
     mode: Literal["always", "threshold", "agree"] = "threshold"
@@ -180,7 +158,7 @@ class RouteConfig(_Config):
     """Completions of the verifier `vote`."""
 
 
-class NeighbourConfig(_Config):
+class NeighbourConfig(FrozenConfig):
     """Which episodes are learnt from together."""
 
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
@@ -194,10 +172,10 @@ class NeighbourConfig(_Config):
 
     @model_validator(mode="after")
     def _parents_fit(self) -> Self:
-        return _ordered(self, "min_parents", "max_parents")
+        return ordered(self, "min_parents", "max_parents")
 
 
-class WorkerConfig(_Config):
+class WorkerConfig(FrozenConfig):
     """How the background worker goes about its queue."""
 
     queue: Positive = 1000
@@ -210,7 +188,7 @@ class WorkerConfig(_Config):
     """Seconds before the second attempt; doubled before each further one."""
 
 
-class StoreConfig(_Config):
+class StoreConfig(FrozenConfig):
     """What is kept, and how much of it."""
 
     keep_text: bool = True
@@ -223,7 +201,7 @@ class StoreConfig(_Config):
     """Days since a Latent was stored here, learnt or imported, or last read, at most."""
 
 
-class Config(_Config):
+class Config(FrozenConfig):
     """All settings of a `LatentMemory`."""
 
     model: ModelConfig = ModelConfig()

@@ -1,11 +1,15 @@
 """The base of records and configs: frozen pydantic models whose refusals are this library's errors."""
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
-from latent_memory_plugin.errors import InputError, LatentMemoryError
+from latent_memory_plugin.errors import ConfigError, InputError, LatentMemoryError
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0)]
 
 MAX_NAMED = 100
 """Refused values that a message names one by one."""
@@ -59,3 +63,25 @@ class Frozen(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as exc:
             raise cls._translated(exc) from exc
+
+
+class FrozenConfig(Frozen):
+    """Base of configs: a refusal names the settings there are."""
+
+    @classmethod
+    def _refusal(cls, reasons: str) -> LatentMemoryError:
+        known = ", ".join(cls.model_fields)
+        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
+
+
+Settings = TypeVar("Settings", bound=FrozenConfig)
+
+
+def ordered(config: Settings, least: str, most: str) -> Settings:
+    """The config. Raises ConfigError where one setting exceeds the other."""
+    low, high = getattr(config, least), getattr(config, most)
+    if low > high:
+        raise ConfigError(
+            f"{type(config).__name__} has {least}={low!r} above {most}={high!r}; lower the one or raise the other."
+        )
+    return config

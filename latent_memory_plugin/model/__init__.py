@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model import load, sample, score
-from latent_memory_plugin.model.endings import Endings, end_token_ids, stop_strings
+from latent_memory_plugin.model.endings import Endings, end_token_ids, stop_strings, written
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
 from latent_memory_plugin.model.probe import check_reading
 from latent_memory_plugin.model.processors import honoured
 from latent_memory_plugin.model.prompts import Prompts
 from latent_memory_plugin.model.reward import RewardModel
-from latent_memory_plugin.model.rows import Row
+from latent_memory_plugin.model.rows import Row, check_request
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.seams import Conversation
 
@@ -149,7 +149,7 @@ class LanguageModel:
         Raises InputError for counts and shapes that do not fit, ContextLengthError where prompt, Latent and
         `max_new_tokens` exceed the context, WrongModelError for a Latent of another width.
         """
-        self._check_request(conversations, latents, n)
+        check_request(conversations, latents, n, self.hidden_size)
         rows = [Row(self._prompts.read(one), latent) for one, latent in zip(conversations, latents, strict=True)]
         for row in rows:
             self._check_length(row, sampling.max_new_tokens)
@@ -163,7 +163,7 @@ class LanguageModel:
     ) -> Iterator[Rollout]:
         """The first rollout that `sample` gives, as far as it has come, after each token. Raises as `sample` does,
         before anything is read."""
-        self._check_request([conversation], [latent], 1)
+        check_request([conversation], [latent], 1, self.hidden_size)
         row = Row(self._prompts.read(conversation), latent)
         self._check_length(row, sampling.max_new_tokens)
         return sample.stream(self._engine, row, sampling, seed, self._endings(sampling))
@@ -202,17 +202,7 @@ class LanguageModel:
     def written(self, rollout: Rollout) -> str:
         """The text of a rollout with the special tokens in it, its end token and any stop string left out: some
         templates mark the calls of tools by them."""
-        ids, special = list(rollout.token_ids), set(self._tokenizer.all_special_ids)
-        if rollout.finished and ids and (ids[-1] in special or ids[-1] in self._end_ids):
-            ids.pop()
-        if not special.intersection(ids):
-            return rollout.text
-        plain, whole = (
-            cast(str, self._tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
-            for skip in (True, False)
-        )
-        # What `plain` has beyond the rollout's text is the stop string and what was sampled with it.
-        return whole[: len(whole) - max(0, len(plain) - len(rollout.text))]
+        return written(rollout, self._tokenizer, self._end_ids)
 
     def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
         """Keys (N, H) float32 of unit length, read without a Latent; near questions have a large dot product.
@@ -241,18 +231,6 @@ class LanguageModel:
 
     def _endings(self, sampling: SamplingConfig) -> Endings:
         return Endings(self._tokenizer, self._end_ids, (*sampling.stop, *self._stop_strings))
-
-    def _check_request(self, conversations: Sequence[Conversation], latents: Sequence[Tensor | None], n: int) -> None:
-        if n < 1:
-            raise InputError(f"n={n!r} rollouts were asked for; ask for at least 1.")
-        if isinstance(conversations, str) or len(conversations) != len(latents):
-            raise InputError(
-                f"{len(conversations)} conversations and {len(latents)} Latents were given; pass lists of one length, "
-                "with None where a conversation has no Latent."
-            )
-        for latent in latents:
-            if latent is not None:
-                soft_prompt.check(latent, self.hidden_size)
 
     def _check_length(self, row: Row, new_tokens: int) -> None:
         total = row.length + new_tokens

@@ -93,3 +93,18 @@ class Endings:
     def _find(self, text: str) -> int:
         """Where the first stop string begins; -1 where none is."""
         return min((place for stop in self.stop if (place := text.find(stop)) >= 0), default=-1)
+
+
+def written(rollout: Rollout, tokenizer: "PreTrainedTokenizerBase", end_ids: Sequence[int]) -> str:
+    """The text of a rollout with the special tokens in it, its end token and any stop string left out."""
+    ids, special = list(rollout.token_ids), set(tokenizer.all_special_ids)
+    if rollout.finished and ids and (ids[-1] in special or ids[-1] in end_ids):
+        ids.pop()
+    if not special.intersection(ids):
+        return rollout.text
+    plain, whole = (
+        cast(str, tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+        for skip in (True, False)
+    )
+    # What `plain` has beyond the rollout's text is the stop string and what was sampled with it.
+    return whole[: len(whole) - max(0, len(plain) - len(rollout.text))]

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model.engine import Engine, Inputs
 from latent_memory_plugin.model.prompts import Prompt
+from latent_memory_plugin.seams import Conversation
 
 
 class Row(NamedTuple):
@@ -32,6 +35,22 @@ class Row(NamedTuple):
     def length(self) -> int:
         """Tokens of the row up to the end of its prompt."""
         return len(self.prompt.ids) + self.latent_tokens
+
+
+def check_request(
+    conversations: Sequence[Conversation], latents: Sequence[Tensor | None], rollouts: int, hidden_size: int
+) -> None:
+    """Raises InputError for counts and shapes that do not fit, WrongModelError for a Latent of another width."""
+    if rollouts < 1:
+        raise InputError(f"n={rollouts!r} rollouts were asked for; ask for at least 1.")
+    if isinstance(conversations, str) or len(conversations) != len(latents):
+        raise InputError(
+            f"{len(conversations)} conversations and {len(latents)} Latents were given; pass lists of one length, "
+            "with None where a conversation has no Latent."
+        )
+    for latent in latents:
+        if latent is not None:
+            soft_prompt.check(latent, hidden_size)
 
 
 def positions_of(mask: Tensor) -> Tensor:

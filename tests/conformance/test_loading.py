@@ -85,7 +85,9 @@ def test_a_quantised_checkpoint_without_its_package_says_which(tmp_path: Path) -
 def test_a_quantised_checkpoint_keeps_every_promise(bits: int, tmp_path: Path) -> None:
     full, narrow = tmp_path / "full", tmp_path / "narrow"
     build("Llama", hidden_size=64, head_dim=16, intermediate_size=128).save_pretrained(full)
-    way = transformers.BitsAndBytesConfig(**{f"load_in_{bits}bit": True}, bnb_4bit_compute_dtype=torch.float32)
+    way = transformers.BitsAndBytesConfig(
+        load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_compute_dtype=torch.float32
+    )
     quantised: Any = AutoModelForCausalLM.from_pretrained(full, quantization_config=way, dtype=torch.float32)
     quantised.save_pretrained(narrow)
     tokenizer = tiny_tokenizer(BOS_TEMPLATE, bos=True)

@@ -57,10 +57,10 @@ def gradient_equals_finite_differences(subject: Subject) -> CheckResult:
     """The gradient of log-probabilities to the Latent, along a few random directions."""
     name, form = "the gradient equals finite differences", subject.exact or subject.precise
     latent = form.latent(LATENT_TOKENS, 4).to(torch.float64 if form is subject.exact else torch.float32)
-    [gradient] = torch.autograd.grad(_objective(subject, form, latent.requires_grad_()), latent)
+    gradient = torch.autograd.grad(_objective(subject, form, latent.requires_grad_()), latent)[0]  # (P, H)
+    norm = float(gradient.norm())
     if form.coarse:
-        length = float(gradient.norm())
-        error = abs(_slope(subject, form, latent, gradient / length, NATS / length) - length) / length
+        error = abs(_slope(subject, form, latent, gradient / norm, NATS / norm) - norm) / norm
         note = f"{form.format}, along the gradient: too coarse for small steps, and no copy in float64"
         return measured(name, error, ROUGH_LIMIT, "share of the gradient", note)
     size, worst = float(latent.detach().square().mean().sqrt()), 0.0
@@ -70,7 +70,7 @@ def gradient_equals_finite_differences(subject: Subject) -> CheckResult:
         along, error = float((gradient * direction).sum()), float("inf")
         for share in STEP_SHARES[form.dtype]:
             slope = _slope(subject, form, latent, direction, share * size)
-            error = min(error, abs(along - slope) / float(gradient.norm()))
+            error = min(error, abs(along - slope) / norm)
             if error < CLOSE:
                 break
         worst = max(worst, error)

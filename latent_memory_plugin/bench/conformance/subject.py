@@ -3,7 +3,7 @@
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -158,5 +158,5 @@ def joined(prompt: Prompt, between: list[int]) -> list[int]:
 def apart(found: Tensor, reference: Tensor) -> float:
     """Largest error of logits (..., V) in standard deviations of the reference; infinite where one is no number."""
     error = (found.double() - reference.double()).abs().amax(-1) / reference.double().std(-1).clamp(min=1e-9)
-    worst = float(cast(Tensor, error).max())
+    worst = float(error.max())
     return worst if worst == worst else float("inf")

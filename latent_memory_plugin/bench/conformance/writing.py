@@ -47,8 +47,9 @@ def completions_with_a_latent_equal_generate(subject: Subject) -> CheckResult:
     own = settings(held.engine.model, HONOURED)
     if own:
         return skipped(name, f"from embeddings, generate does not apply {own!r:.120} to the prompt")
-    if "inputs_embeds" not in inspect.signature(held.engine.model.prepare_inputs_for_generation).parameters:
-        return skipped(name, f"generate of {type(held.engine.model).__name__} takes no embeddings")
+    plain: Any = held.engine.model
+    if "inputs_embeds" not in inspect.signature(plain.prepare_inputs_for_generation).parameters:
+        return skipped(name, f"generate of {type(plain).__name__} takes no embeddings")
     worst = 0.0
     latents = [held.latent(LATENT_TOKENS, 1), held.latent(2, 2)]
     groups = held.model.sample(QUESTIONS[:2], latents, 1, GREEDY, 0)
