@@ -20,7 +20,7 @@ def measure(plan: Plan, progress: Progress | None = None) -> list[list[dict[str,
     names = plan.names
     streams = [open_stream(plan.problems, plan.split, seed, plan.first) for seed in plan.seeds]
     steps = Steps(progress, sum(len(one.asked) * len(names) for one in streams))
-    model = LanguageModel.wrap(*weights(plan))
+    model = LanguageModel.wrap(*weights(plan), plan.model.template_arguments)
     for one in streams:
         check_lengths(model, one, plan.asking.sampling.max_new_tokens)
     return [Stretch(plan, model, lambda: weights(plan)[:2], steps, one).results() for one in streams]
