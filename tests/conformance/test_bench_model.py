@@ -25,7 +25,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bench(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["bench", "model", "--model", str(folder), "--device", "cpu", *options])
+    return CliRunner().invoke(
+        app, ["bench", "model", "--model", str(folder), "--device", "cpu", *options], env={"COLUMNS": "200"}
+    )
 
 
 def report(folder: Path) -> dict[str, Any]:
