@@ -32,17 +32,21 @@ def model(
 
 def _table(report: dict[str, Any]) -> Any:
     rows = [
-        (row["outcome"], row["name"], *map(_number, (row["measured"], row["limit"])), row["unit"], row["note"])
+        (row["outcome"], row["name"], *map(_number, (row["measured"], row["limit"])), _note(row))
         for row in report["checks"]
     ]
     title = f"{report['model']}: {report['architecture']}, {report['parameters']:,} parameters, {report['format']}"
-    columns = ("outcome", "check", "measured", "limit", "unit", "note")
+    columns = ("outcome", "check", "measured", "limit", "note")
     return output.table(title, columns, rows, numbers=("measured", "limit"))
 
 
 def _summary(report: dict[str, Any]) -> str:
     counts = ", ".join(f"{report[name]} {name}" for name in ("passed", "failed", "refused", "skipped"))
     return f"{counts} in {report['seconds']:.0f} s."
+
+
+def _note(row: dict[str, Any]) -> str:
+    return "; ".join(part for part in (row["unit"], row["note"]) if part)
 
 
 def _number(value: float | None) -> str:

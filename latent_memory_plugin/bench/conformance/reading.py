@@ -14,6 +14,8 @@ from latent_memory_plugin.model.rows import Row, assemble
 
 UNIT = "standard deviations of the logits"
 LATENT_TOKENS = 6
+HALF = 0.5
+"""Of what not to read a Latent would change, the other checks must not allow more."""
 
 
 def reading(subject: Subject) -> Iterator[CheckResult]:
@@ -38,11 +40,12 @@ def latent_equals_tokens(subject: Subject) -> CheckResult:
 
 
 def latent_is_read(subject: Subject) -> CheckResult:
-    """A random Latent changes the logits by far more than what the other checks allow."""
+    """A random Latent changes the logits by more than the other checks allow."""
     form = subject.precise
     change = apart(logits(form, [subject.row(0, form.latent(LATENT_TOKENS, 0))]), logits(form, [subject.row(0)]))
     note = f"{form.format}; a random Latent moves a logit by {change:.2g} standard deviations"
-    return measured("a Latent changes what is read", form.logit_limit / max(change, 1e-9), 0.1, "limit / change", note)
+    share = form.logit_limit / max(change, 1e-9)
+    return measured("a Latent changes what is read", share, HALF, "limit / change", note)
 
 
 def row_in_a_batch_equals_row_alone(subject: Subject) -> CheckResult:
