@@ -176,6 +176,10 @@ class LanguageModel:
             self._check_length(Row(prompt, latent), len(completion))
         return score.log_probabilities(self._engine, prompts, completions, latent)
 
+    def graph_tokens(self) -> int:
+        """Tokens that `log_probabilities` and its backward pass may have in 1 GiB, or half of a GPU's free memory."""
+        return self._engine.graph_tokens()
+
     def completion_ids(self, rollout: Rollout) -> tuple[int, ...]:
         """The token ids of a rollout; of one whose text came from elsewhere, its tokens and the end token."""
         if rollout.token_ids:

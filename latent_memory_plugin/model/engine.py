@@ -8,6 +8,7 @@ import inspect
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,8 +20,12 @@ from latent_memory_plugin.errors import ModelLoadError
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
+    from latent_memory_plugin.model.head import Head
+
 NO_LIMIT = 2**31 - 1
 CACHE_BYTES = 2**30
+GRAPH_BYTES = 2**30
+PROBE_TOKENS = 16
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length", "n_ctx")
 
@@ -36,6 +41,8 @@ class Inputs(NamedTuple):
     """(B, C + T) int64, 1 where a token is, C being the tokens already in the cache."""
     positions: Tensor
     """(B, T) int64, the place of each token in its row, from 0."""
+    padded: bool = True
+    """False where the mask is known to be 1 everywhere: transformers looks for itself, and a GPU has to wait."""
 
 
 class Engine:
@@ -94,10 +101,7 @@ class Engine:
     def batch_tokens(self) -> int:
         """Tokens of all rows together that one batch of sampling may hold: as many as fill `CACHE_BYTES` of cache, or
         half of the memory that is free on a CUDA device."""
-        room = CACHE_BYTES
-        if self.device.type == "cuda":
-            room = max(room, torch.cuda.mem_get_info(self.device)[0] // 2)
-        return max(1, room // self.cache_token_bytes)
+        return max(1, self._room(CACHE_BYTES) // self.cache_token_bytes)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, H) of token ids (B, T). Goes through the module: some models scale in it."""
@@ -115,16 +119,7 @@ class Engine:
         Returns transformers' output: `logits` (B, keep, V) of the last `keep` tokens, all of them for 0, and with
         `states` the `hidden_states`, L + 1 tensors (B, T, H).
         """
-        halting.check()
-        fields: dict[str, Any] = {"attention_mask": inputs.mask, "use_cache": cache is not None, "return_dict": True}
-        if inputs.embeddings is None:
-            fields["input_ids"] = inputs.ids
-        else:
-            fields["inputs_embeds"] = inputs.embeddings
-        if cache is not None:
-            fields["past_key_values"] = cache
-        if self._takes_positions:
-            fields["position_ids"] = inputs.positions
+        fields = self._fields(inputs, cache)
         if states:
             fields["output_hidden_states"] = True
         if self._slices_logits:
@@ -133,6 +128,75 @@ class Engine:
         if not self._slices_logits:
             output.logits = output.logits[:, -keep:]  # (B, keep, V)
         return output
+
+    def last_states(self, inputs: Inputs, cache: "Cache | None" = None, keep: int = 0) -> Tensor:
+        """One pass without the head: what it reads, (B, keep, H). Only where there is a `head`."""
+        body: Any = self.model.base_model
+        return body(**self._fields(inputs, cache)).last_hidden_state[:, -keep:]  # (B, keep, H)
+
+    def logits(self, inputs: Inputs, cache: "Cache | None" = None, keep: int = 0) -> Tensor:
+        """One pass with it: (B, keep, V)."""
+        return self.forward(inputs, cache, keep).logits  # (B, keep, V)
+
+    @cached_property
+    def head(self) -> "Head | None":
+        """What turns `last_states` into logits; None where that is not the output embedding alone, which a pass over
+        two tokens shows: some models scale or cap their logits behind it."""
+        head: Any = self.model.get_output_embeddings()
+        if head is None or self.model.base_model is self.model:
+            return None
+        ids = torch.tensor([[0, 1]], device=self.device)  # (1, T)
+        inputs = Inputs(ids, None, torch.ones_like(ids), ids)
+        with self.frozen(), torch.no_grad():
+            logits = self.forward(inputs).logits  # (1, T, V)
+            states: Any = getattr(self.model.base_model(**self._fields(inputs, None)), "last_hidden_state", None)
+            same = isinstance(states, Tensor) and torch.equal(head(states), logits)
+        return head if same else None
+
+    @cached_property
+    def graph_token_bytes(self) -> int:
+        """Bytes that the backward pass needs of one token of one row, as a pass over `PROBE_TOKENS` tokens shows."""
+        held: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        ids = torch.zeros(1, PROBE_TOKENS, dtype=torch.long, device=self.device)  # (1, T)
+        positions = torch.arange(PROBE_TOKENS, device=self.device)[None]  # (1, T)
+        read = self.last_states if self.head else self.logits
+        with self.frozen(), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda one: one):
+            embeddings = self.embed(ids).detach().requires_grad_()  # (1, T, H)
+            # Kept until the bytes are counted: another tensor at a freed place would count for two.
+            graph = read(Inputs(None, embeddings, torch.ones_like(ids), positions))
+        weights = {weight.untyped_storage().data_ptr() for weight in (*self.model.parameters(), *self.model.buffers())}
+        counted = sum(size for place, size in held.items() if place not in weights)
+        del graph
+        return max(1, counted // PROBE_TOKENS)
+
+    def graph_tokens(self) -> int:
+        """Tokens of all rows together that one forward and backward pass may have: as many as fill `GRAPH_BYTES`, or
+        half of the memory that is free on a CUDA device."""
+        return max(1, self._room(GRAPH_BYTES) // self.graph_token_bytes)
+
+    def _room(self, least: int) -> int:
+        if self.device.type != "cuda":
+            return least
+        return max(least, torch.cuda.mem_get_info(self.device)[0] // 2)
+
+    def _fields(self, inputs: Inputs, cache: "Cache | None") -> dict[str, Any]:
+        halting.check()
+        fields: dict[str, Any] = {"use_cache": cache is not None, "return_dict": True}
+        fields["attention_mask"] = inputs.mask if inputs.padded else None
+        if inputs.embeddings is None:
+            fields["input_ids"] = inputs.ids
+        else:
+            fields["inputs_embeds"] = inputs.embeddings
+        if cache is not None:
+            fields["past_key_values"] = cache
+        if self._takes_positions:
+            fields["position_ids"] = inputs.positions
+        return fields
 
     @contextmanager
     def frozen(self) -> Generator[None]:
