@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import checking, growing, output, streaming, sweeping, working
+from latent_memory_plugin.cli import checking, growing, output, speeding, streaming, sweeping, working
 from latent_memory_plugin.cli.options import MODEL_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     command(bench, "online", MODEL_ONLY, streaming.online)
     command(bench, "candidates", MODEL_ONLY, sweeping.candidates)
     command(bench, "background", MODEL_ONLY, working.background)
+    command(bench, "speed", MODEL_ONLY, speeding.speed)
     command(bench, "kill", checking.NO_MODEL, checking.kill)
     command(bench, "store", checking.NO_MODEL, growing.store)
     app.add_typer(bench, name="bench")

@@ -160,8 +160,7 @@ class LanguageModel:
         """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in
         every row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
 
-        Gradient flows to the Latent and to nothing else. Rows of one conversation share a pass over its prompt.
-        Raises InputError, ContextLengthError and WrongModelError as `sample` does.
+        Gradient flows to the Latent alone. Rows of one conversation share a pass over its prompt. Raises as `sample`.
         """
         if not conversations or len(conversations) != len(completions) or not all(completions):
             raise InputError(
