@@ -29,18 +29,18 @@ def speed(
 
     with output.progress("rows") as advance:
         report = measure(shared.model, shape, dtype, pairs, only or (), advance)
-    columns = ("row", "unit", "ours", "reference", "ratio", "wanted", "met", "in the model", "pairs")
+    columns = ("row", "ours", "reference", "ratio", "wanted", "in the model")
     rows = [(name, *_cells(row)) for name, row in report["rows"].items()]
     machine = report["machine"]
-    title = f"{machine['processor']}, {machine['threads']} threads, GPU: {machine['gpu'] or 'none'}"
+    title = f"{pairs} pairs, {machine['processor']}, {machine['threads']} threads, GPU: {machine['gpu'] or 'none'}"
     skips = [f"{name}: {row['skipped']}" for name, row in report["rows"].items() if "skipped" in row]
-    output.emit(shared, report, output.table(title, columns, rows, numbers=columns[2:]), *skips)
+    output.emit(shared, report, output.table(title, columns, rows, numbers=columns[1:4]), *skips)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     if "skipped" in row:
-        return (row["unit"], *[""] * 7)
-    met = {True: "yes", False: "no", None: ""}[row["met"]]
+        return ("skipped", *[""] * 4)
+    wanted = f"{row['wanted']}: {'met' if row['met'] else 'missed'}" if row["wanted"] else ""
     share = f"{row['model_share']:.0%}" if "model_share" in row else ""
-    numbers = (f"{row[name]:.4g}" if name in row else "" for name in ("ours", "reference", "ratio"))
-    return (row["unit"], *numbers, row["wanted"] or "", met, share, str(row["pairs"]))
+    reference, ratio = (f"{row[name]:.4g}" if name in row else "" for name in ("reference", "ratio"))
+    return (f"{row['ours']:.4g} {row['unit']}", reference, ratio, wanted, share)

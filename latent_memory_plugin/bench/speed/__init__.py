@@ -5,7 +5,7 @@ pairs      ours and the reference in turns; a row of the report
 share      how much of the time is the model's own
 sampling   rows of rollouts and answers
 learning   rows of learning a Latent: time and peak memory
-trl        the reference for learning: TRL's GRPOTrainer on PEFT's prompt tuning
+reference  the reference for learning: TRL's GRPOTrainer on PEFT's prompt tuning
 cold       rows of fresh processes
 run        which rows there are, and the machine they ran on
 """

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from latent_memory_plugin.bench.resident import peak_mib, resident_mib
-from latent_memory_plugin.bench.speed import trl
+from latent_memory_plugin.bench.speed import reference
 from latent_memory_plugin.bench.speed.pairs import Row, Wanted, compare, skipped
 from latent_memory_plugin.bench.speed.share import model_share
 from latent_memory_plugin.bench.speed.subject import Dtype, Shape, Subject, build
@@ -37,23 +37,25 @@ Side = Literal["ours", "trl"]
 
 def learning(subject: Subject, theirs: Subject, pairs: int) -> dict[str, Any]:
     """Steps per second, TRL on a copy of its own. Ours samples once more than it has steps, to judge the last."""
-    if not trl.is_installed():
-        return skipped(LEARNING, trl.MISSING)
+    if not reference.is_installed():
+        return skipped(LEARNING, reference.MISSING)
     question = subject.questions[0]
     return compare(
         LEARNING,
         lambda: STEPS / learn(subject, question, STEPS, NEW_TOKENS),
-        lambda: STEPS / trl.learn(theirs, question, ROLLOUTS, STEPS, NEW_TOKENS),
+        lambda: STEPS / reference.learn(theirs, question, ROLLOUTS, STEPS, NEW_TOKENS),
         pairs,
-        model=subject.model.name,
-        model_share=model_share(subject, lambda: learn(subject, question, STEPS, NEW_TOKENS)),
+        lambda: {
+            "model_share": model_share(subject, lambda: learn(subject, question, STEPS, NEW_TOKENS)),
+            "model": subject.model.name,
+        },
     )
 
 
 def memory(shape: Shape, dtype: Dtype, pairs: int) -> dict[str, Any]:
     """Peaks of fresh processes, the weights included; `added` is what learning took beside them."""
-    if not trl.is_installed():
-        return skipped(MEMORY, trl.MISSING)
+    if not reference.is_installed():
+        return skipped(MEMORY, reference.MISSING)
     added: dict[Side, list[float]] = {"ours": [], "trl": []}
 
     def peak(side: Side) -> float:
@@ -91,7 +93,7 @@ def peak(side: Side, shape: Shape, dtype: Dtype) -> tuple[float, float]:
     if side == "ours":
         learn(subject, question, MEMORY_STEPS, MEMORY_NEW_TOKENS)
     else:
-        trl.learn(subject, question, ROLLOUTS, MEMORY_STEPS, MEMORY_NEW_TOKENS)
+        reference.learn(subject, question, ROLLOUTS, MEMORY_STEPS, MEMORY_NEW_TOKENS)
     return before, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_mib()
 
 

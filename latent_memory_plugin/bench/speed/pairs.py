@@ -37,10 +37,17 @@ class Row(NamedTuple):
     """None: it is told, not judged."""
 
 
-def compare(row: Row, ours: Measure, reference: Measure, pairs: int, **details: Any) -> dict[str, Any]:
-    """A row with medians over `pairs` runs of each, in turns, after one of each that does not count; the ratio is the
-    median of the pairs' ratios."""
-    ours(), reference()
+def compare(
+    row: Row, ours: Measure, reference: Measure, pairs: int, warm_up: Callable[[], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A row with medians over `pairs` runs of each, in turns; the ratio is the median of the pairs' ratios.
+
+    `warm_up` is a run of ours whose findings are reported but not its time; the reference warms up after it. Fresh
+    processes need none.
+    """
+    details = warm_up() if warm_up else {}
+    if warm_up:
+        reference()
     runs = [(ours(), reference()) for _ in range(pairs)]
     ratio = median(one / other for one, other in runs)
     return _report(row, ratio, pairs) | {

@@ -56,7 +56,7 @@ def to_the_end(subject: Subject, pairs: int) -> dict[str, Any]:
         drawn = [generate(subject, question, latent, 32, MOST_TOKENS, end_ids) for question, latent in asked]
         return sum(_until_end(tokens, end_ids) for tokens in drawn)
 
-    return compare(TO_THE_END, _rate(subject, ours), _rate(subject, theirs), pairs, **_share(subject, ours))
+    return compare(TO_THE_END, _rate(subject, ours), _rate(subject, theirs), pairs, _share(subject, ours))
 
 
 def long_prompt(subject: Subject, pairs: int) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def problems(subject: Subject, pairs: int) -> dict[str, Any]:
         return len(questions) * NEW_TOKENS
 
     rates = _rate(subject, together), _rate(subject, apart)
-    return compare(PROBLEMS, *rates, pairs, **_share(subject, together))
+    return compare(PROBLEMS, *rates, pairs, _share(subject, together))
 
 
 def with_latent(subject: Subject, pairs: int) -> dict[str, Any]:
@@ -94,10 +94,11 @@ def with_latent(subject: Subject, pairs: int) -> dict[str, Any]:
         subject.endless.sample([question], [read], 1, sampling, 0)
         return time.perf_counter() - began
 
-    report = compare(LATENT, lambda: seconds(latent), lambda: seconds(None), pairs)
+    warm_up = _share(subject, lambda: seconds(latent))
+    report = compare(LATENT, lambda: seconds(latent), lambda: seconds(None), pairs, warm_up)
     limit = bandwidth(subject.device) / _bytes_read(subject)
     speed = ANSWER_TOKENS / report["ours"]
-    return report | _share(subject, lambda: seconds(latent)) | {
+    return report | {
         "tokens_per_second": speed,
         "bandwidth_limit_tokens_per_second": limit,
         "share_of_bandwidth_limit": speed / limit,
@@ -154,7 +155,7 @@ def _beside_generate(row: Row, subject: Subject, question: str, n: int, pairs: i
     def theirs() -> int:
         return generate(subject, question, latent, n, NEW_TOKENS, ()).numel()
 
-    return compare(row, _rate(subject, ours), _rate(subject, theirs), pairs, **_share(subject, ours))
+    return compare(row, _rate(subject, ours), _rate(subject, theirs), pairs, _share(subject, ours))
 
 
 def _rate(subject: Subject, tokens: Callable[[], int]) -> Callable[[], float]:
@@ -169,11 +170,14 @@ def _rate(subject: Subject, tokens: Callable[[], int]) -> Callable[[], float]:
     return measured
 
 
-def _share(subject: Subject, action: Callable[[], Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"model_share": model_share(subject, action), "model": subject.model.name}
-    if subject.device.type == "cuda":
-        found["gpu_peak_mib"] = torch.cuda.max_memory_allocated(subject.device) / 2**20
-    return found
+def _share(subject: Subject, action: Callable[[], Any]) -> Callable[[], dict[str, Any]]:
+    def measured() -> dict[str, Any]:
+        found: dict[str, Any] = {"model_share": model_share(subject, action), "model": subject.model.name}
+        if subject.device.type == "cuda":
+            found["gpu_peak_mib"] = torch.cuda.max_memory_allocated(subject.device) / 2**20
+        return found
+
+    return measured
 
 
 def _until_end(tokens: Tensor, end_ids: Sequence[int]) -> int:
