@@ -9,7 +9,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -142,15 +142,15 @@ class Engine:
     def head(self) -> "Head | None":
         """What turns `last_states` into logits; None where that is not the output embedding alone, which a pass over
         two tokens shows: some models scale or cap their logits behind it."""
-        head: Any = self.model.get_output_embeddings()
+        head = cast(Any, self.model).get_output_embeddings()
         if head is None or self.model.base_model is self.model:
             return None
         ids = torch.tensor([[0, 1]], device=self.device)  # (1, T)
         inputs = Inputs(ids, None, torch.ones_like(ids), ids)
         with self.frozen(), torch.no_grad():
-            logits = self.forward(inputs).logits  # (1, T, V)
-            states: Any = getattr(self.model.base_model(**self._fields(inputs, None)), "last_hidden_state", None)
-            same = isinstance(states, Tensor) and torch.equal(head(states), logits)
+            body: Any = self.model.base_model
+            states: Any = getattr(body(**self._fields(inputs, None)), "last_hidden_state", None)
+            same = isinstance(states, Tensor) and torch.equal(head(states), self.logits(inputs))
         return head if same else None
 
     @cached_property

@@ -28,8 +28,8 @@ def chunked(head: Head, states: Tensor, targets: Tensor, chunk_tokens: int) -> T
     """The same (N,) from hidden states (N, H) and targets (N,), the logits of `chunk_tokens` tokens at a time."""
     if torch.is_grad_enabled() and states.requires_grad:
         return _Chunked.apply(states, targets, head, chunk_tokens)  # type: ignore[no-any-return]
-    pieces = zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True)
-    return torch.cat([of_targets(head(some), chosen) for some, chosen in pieces])  # (N,)
+    pieces = [slice(start, start + chunk_tokens) for start in range(0, len(states), chunk_tokens)]
+    return torch.cat([of_targets(head(states[piece]), targets[piece]) for piece in pieces])  # (N,)
 
 
 class _Chunked(torch.autograd.Function):
@@ -52,6 +52,6 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         [slopes] = ctx.saved_tensors  # (N, H)
         return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None, None

@@ -6,7 +6,7 @@ One problem fills the batch, so nothing is padded and prompt tuning is computed 
 import tempfile
 import time
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from latent_memory_plugin.bench.speed.subject import LATENT_TOKENS, Subject
 
@@ -32,11 +32,13 @@ def learn(subject: Subject, question: str, rollouts: int, steps: int, new_tokens
 
 
 def _trainer(subject: Subject, question: str, rollouts: int, steps: int, new_tokens: int, folder: str) -> Any:
-    from datasets import Dataset
+    # The extra `bench`, which need not be installed.
+    import datasets as their_data  # pyright: ignore
+    import trl as their_trainer  # pyright: ignore
     from peft import PromptTuningConfig
-    from trl import GRPOConfig, GRPOTrainer
 
-    settings: Any = GRPOConfig(
+    data, library = cast(Any, their_data), cast(Any, their_trainer)
+    settings = library.GRPOConfig(
         output_dir=folder,
         per_device_train_batch_size=rollouts,
         num_generations=rollouts,
@@ -57,11 +59,11 @@ def _trainer(subject: Subject, question: str, rollouts: int, steps: int, new_tok
         disable_tqdm=True,
     )
     rows = [{"prompt": [{"role": "user", "content": question}]}] * (rollouts * steps)
-    return GRPOTrainer(
+    return library.GRPOTrainer(
         model=subject.module,
         reward_funcs=_every_second,
         args=settings,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=data.Dataset.from_list(rows),
         processing_class=subject.tokenizer,
         peft_config=PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=LATENT_TOKENS),
     )

@@ -40,7 +40,8 @@ class Bench:
             "latent": lambda: sampling.with_latent(self.large, pairs),
             "memory": lambda: learning.memory(shape, dtype, pairs),
         }
-        self._model, self._shape, self._dtype = model, shape, dtype
+        self._model = model
+        self._build = lambda: build(shape, dtype)
 
     @cached_property
     def small(self) -> Subject:
@@ -50,7 +51,7 @@ class Bench:
     @cached_property
     def large(self) -> Subject:
         """The model of a known shape."""
-        return build(self._shape, self._dtype)
+        return self._build()
 
     def _waiting(self) -> dict[str, Any]:
         times = latencies(self.small.model, ASKS, 0)

@@ -116,7 +116,12 @@ def generate(
     rows = torch.cat([prompt[:bos], latent, prompt[bos:]])[None]  # (1, P + T, H)
     rows = rows.to(subject.device, subject.module.dtype)
     settings = GenerationConfig(
-        do_sample=True, top_k=0, max_new_tokens=new_tokens, eos_token_id=list(end_ids) or None, pad_token_id=0
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=new_tokens,
+        num_return_sequences=n,
+        eos_token_id=list(end_ids) or None,
+        pad_token_id=0,
     )
     mask = torch.ones(rows.shape[:2], dtype=torch.long, device=subject.device)
     own = subject.module.generation_config.eos_token_id
@@ -124,9 +129,7 @@ def generate(
     subject.module.generation_config.eos_token_id = None
     try:
         with torch.inference_mode():
-            return subject.module.generate(
-                inputs_embeds=rows, attention_mask=mask, generation_config=settings, num_return_sequences=n
-            )
+            return subject.module.generate(inputs_embeds=rows, attention_mask=mask, generation_config=settings)
     finally:
         subject.module.generation_config.eos_token_id = own
 

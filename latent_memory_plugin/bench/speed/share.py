@@ -43,7 +43,8 @@ def model_share(subject: Subject, action: Callable[[], Any]) -> float:
 
 @contextmanager
 def _watched(subject: Subject) -> Generator[Clock]:
-    clock, plain = Clock(subject.wait), torch.Tensor.backward
+    clock = Clock(subject.wait)
+    plain: Any = torch.Tensor.backward
 
     def backward(*given: Any, **named: Any) -> None:
         clock.enter()

@@ -1,7 +1,7 @@
 """The model that is measured: the embedded one, a user's own, or one of a known shape with random weights."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ def _random(shape: Shape, dtype: torch.dtype, device: str) -> "PreTrainedModel":
     state = torch.get_rng_state()
     torch.manual_seed(0)
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model: Any = cast(Any, AutoModelForCausalLM).from_config(config, dtype=dtype)
     torch.set_rng_state(state)
     return model.requires_grad_(False).eval()
 
