@@ -5,7 +5,9 @@ One problem fills the batch, so nothing is padded and prompt tuning is computed 
 
 import tempfile
 import time
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any, cast
 
 from latent_memory_plugin.bench.speed.subject import LATENT_TOKENS, Subject
@@ -26,7 +28,9 @@ def learn(subject: Subject, question: str, rollouts: int, steps: int, new_tokens
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(subject, question, rollouts, steps, new_tokens, folder)
         began = time.perf_counter()
-        trainer.train()
+        # It prints a summary, and standard output may be a report's.
+        with redirect_stdout(StringIO()):
+            trainer.train()
         subject.wait()
         return time.perf_counter() - began
 

@@ -175,8 +175,11 @@ def _rate(subject: Subject, tokens: Callable[[], int]) -> Callable[[], float]:
 
 def _share(subject: Subject, action: Callable[[], Any]) -> Callable[[], dict[str, Any]]:
     def measured() -> dict[str, Any]:
+        on_gpu = subject.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(subject.device)
         found: dict[str, Any] = {"model_share": model_share(subject, action), "model": subject.model.name}
-        if subject.device.type == "cuda":
+        if on_gpu:
             found["gpu_peak_mib"] = torch.cuda.max_memory_allocated(subject.device) / 2**20
         return found
 

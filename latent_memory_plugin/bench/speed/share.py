@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -44,7 +44,7 @@ def model_share(subject: Subject, action: Callable[[], Any]) -> float:
 @contextmanager
 def _watched(subject: Subject) -> Generator[Clock]:
     clock = Clock(subject.wait)
-    plain: Any = torch.Tensor.backward
+    plain = cast(Any, torch.Tensor).backward
 
     def backward(*given: Any, **named: Any) -> None:
         clock.enter()
