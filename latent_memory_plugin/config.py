@@ -97,8 +97,8 @@ class DistilConfig(FrozenConfig):
     """Longer gradients are scaled down to this length."""
     patience: Positive = 15
     """Steps without a better value before training stops early."""
-    max_batch_tokens: Positive = 16_384
-    """Tokens in one forward and backward pass at most; larger batches are split."""
+    max_batch_tokens: Positive | None = None
+    """Tokens in one forward and backward pass at most; None: what 1 GiB holds, or half of a GPU's free memory."""
 
 
 class TrialConfig(FrozenConfig):

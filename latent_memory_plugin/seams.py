@@ -103,6 +103,10 @@ class Model(Protocol):
         """Log-probability of every completion token, (B, T) float32, and a mask (B, T) that is True on them."""
         ...
 
+    def graph_tokens(self) -> int:
+        """Tokens that one pass of `log_probabilities` with its backward pass may have, all rows together."""
+        ...
+
     def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
         """Unit-length keys, (N, D) float32."""
         ...

@@ -81,7 +81,7 @@ ROOMS = {
     "bench": Room(
         f"{RECORDS} store retrieve answers vote model memory sandbox questions forms distil asker shared encoder judge "
         "consolidate testing",
-        "matplotlib numpy torch peft datasets transformers",
+        "matplotlib numpy torch peft datasets transformers trl",
     ),
     "cli": Room(f"{RECORDS} access keeping store shared memory sandbox bench questions", "typer rich click"),
     "testing": Room(RECORDS, "torch numpy"),

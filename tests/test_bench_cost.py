@@ -85,7 +85,7 @@ def test_the_cache_takes_exactly_the_bytes_that_are_said(architecture: str, prec
 def test_the_cache_is_reckoned_as_the_sampler_reckons_it() -> None:
     model: Any = tiny_model("qwen3")
     plain = LanguageModel.wrap(model, tiny_tokenizer(), "tiny")
-    assert machine(model).cache_token_bytes == plain._engine.cache_token_bytes
+    assert machine(model).cache_token_bytes == plain._budget.cache_token_bytes
 
 
 @contextmanager

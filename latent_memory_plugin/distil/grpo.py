@@ -119,7 +119,7 @@ def _score(attempt: Attempt, samples: list[Sampled], latent: Tensor) -> list[Sco
     model, config = attempt.model, attempt.config
     batches = split(
         samples,
-        config.max_batch_tokens,
+        config.max_batch_tokens or model.graph_tokens(),
         lambda one: len(model.prompt_ids(one.question)) + len(one.completion) + len(latent),
     )
     return [_score_batch(attempt, batch, latent) for batch in batches]

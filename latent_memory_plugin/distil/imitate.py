@@ -37,7 +37,8 @@ def imitate(attempt: Attempt, start: Tensor) -> Tensor:
     trust. Raises `DistilError` where no completion agrees or a value is not finite.
     """
     model = attempt.model
-    batches = split(examples(attempt), attempt.config.max_batch_tokens, lambda one: _tokens(model, one) + len(start))
+    budget = attempt.config.max_batch_tokens or model.graph_tokens()
+    batches = split(examples(attempt), budget, lambda one: _tokens(model, one) + len(start))
 
     def objective(latent: Tensor, number: int) -> Step:
         loss = sum(_backward(model, batch, latent) for batch in batches)

@@ -14,6 +14,7 @@ from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError
 from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model import load, sample, score
+from latent_memory_plugin.model.budget import Budget
 from latent_memory_plugin.model.endings import Endings, end_token_ids, stop_strings, written
 from latent_memory_plugin.model.engine import Engine
 from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
@@ -48,6 +49,7 @@ class LanguageModel:
         self.name = name
         """The name in records and errors: a path, a hub id, or `embedded`."""
         self._engine = Engine(model, honoured(model, name))
+        self._budget = Budget(self._engine)
         self._tokenizer = tokenizer
         self._end_ids = end_token_ids(model, tokenizer)
         self._stop_strings = stop_strings(model)
@@ -154,7 +156,7 @@ class LanguageModel:
         for row in rows:
             self._check_length(row, sampling.max_new_tokens)
         endings = self._endings(sampling)
-        budget = max_batch_tokens or self._engine.batch_tokens()
+        budget = max_batch_tokens or self._budget.batch_tokens()
         drawn = sample.sample(self._engine, rows, n, sampling, seed, endings, budget)
         return [endings.rollouts(tokens) for tokens in drawn]
 
@@ -177,8 +179,7 @@ class LanguageModel:
         """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in
         every row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
 
-        Gradient flows to the Latent and to nothing else. Rows of one conversation share a pass over its prompt.
-        Raises InputError, ContextLengthError and WrongModelError as `sample` does.
+        Gradient flows to the Latent alone. Rows of one conversation share a pass over its prompt. Raises as `sample`.
         """
         if not conversations or len(conversations) != len(completions) or not all(completions):
             raise InputError(
@@ -192,6 +193,10 @@ class LanguageModel:
         for prompt, completion in zip(prompts, completions, strict=True):
             self._check_length(Row(prompt, latent), len(completion))
         return score.log_probabilities(self._engine, prompts, completions, latent)
+
+    def graph_tokens(self) -> int:
+        """Tokens that `log_probabilities` and its backward pass may have in 1 GiB, or half of a GPU's free memory."""
+        return self._budget.graph_tokens()
 
     def completion_ids(self, rollout: Rollout) -> tuple[int, ...]:
         """The token ids of a rollout; of one whose text came from elsewhere, its tokens and the end token."""

@@ -8,8 +8,9 @@ import inspect
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -20,8 +21,9 @@ from latent_memory_plugin.errors import ModelLoadError
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
+    from latent_memory_plugin.model.head import Head
+
 NO_LIMIT = 2**31 - 1
-CACHE_BYTES = 2**30
 
 _CACHE_NAMES = ("past_key_values", "cache_params")
 """What models call their cache: those that attend, and those that only have states (Mamba)."""
@@ -39,6 +41,8 @@ class Inputs(NamedTuple):
     """(B, C + T) int64, 1 where a token is, C being the tokens already in the cache."""
     positions: Tensor
     """(B, T) int64, the place of each token in its row, from 0."""
+    padded: bool = True
+    """False where the mask is known to be 1 everywhere: transformers looks for itself, and a GPU has to wait."""
 
 
 class Engine:
@@ -92,23 +96,6 @@ class Engine:
         """Tokens a row may have; `NO_LIMIT` where the architecture names no limit."""
         return next((int(limit) for name in _CONTEXT_NAMES if (limit := getattr(self.config, name, None))), NO_LIMIT)
 
-    @property
-    def cache_token_bytes(self) -> int:
-        """Bytes that one token of one row takes in the key-value cache."""
-        heads = getattr(self.config, "num_key_value_heads", None) or getattr(self.config, "num_attention_heads", 1)
-        width = getattr(self.config, "head_dim", None) or self.hidden_size // getattr(
-            self.config, "num_attention_heads", 1
-        )
-        return 2 * self.layers * int(heads) * int(width) * self.embedding.element_size()
-
-    def batch_tokens(self) -> int:
-        """Tokens of all rows together that one batch of sampling may hold: as many as fill `CACHE_BYTES` of cache, or
-        half of the memory that is free on a CUDA device."""
-        room = CACHE_BYTES
-        if self.device.type == "cuda":
-            room = max(room, torch.cuda.mem_get_info(self.device)[0] // 2)
-        return max(1, room // self.cache_token_bytes)
-
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, H) of token ids (B, T). Goes through the module: some models scale in it."""
         return self.model.get_input_embeddings()(ids)  # (B, T, H)
@@ -125,18 +112,7 @@ class Engine:
         Returns transformers' output: `logits` (B, keep, V) of the last `keep` tokens, all of them for 0, and with
         `states` the `hidden_states`, L + 1 tensors (B, T, H).
         """
-        halting.check()
-        # Models without attention want the mask of the new tokens alone.
-        mask = inputs.mask if self._cache_name == "past_key_values" else inputs.mask[:, -inputs.positions.shape[1] :]
-        fields: dict[str, Any] = {"attention_mask": mask, "use_cache": cache is not None, "return_dict": True}
-        if inputs.embeddings is None:
-            fields["input_ids"] = inputs.ids
-        else:
-            fields["inputs_embeds"] = inputs.embeddings
-        if cache is not None:
-            fields[self._cache_name] = cache
-        if self._takes_positions:
-            fields["position_ids"] = inputs.positions
+        fields = self._fields(inputs, cache)
         if states:
             fields["output_hidden_states"] = True
         if self._slices_logits:
@@ -145,6 +121,46 @@ class Engine:
         if not self._slices_logits:
             output.logits = output.logits[:, -keep:]  # (B, keep, V)
         return output
+
+    def last_states(self, inputs: Inputs, cache: "Cache | None" = None, keep: int = 0) -> Tensor:
+        """One pass without the head: what it reads, (B, keep, H). Only where there is a `head`."""
+        body: Any = self.model.base_model
+        return body(**self._fields(inputs, cache)).last_hidden_state[:, -keep:]  # (B, keep, H)
+
+    def logits(self, inputs: Inputs, cache: "Cache | None" = None, keep: int = 0) -> Tensor:
+        """One pass with it: (B, keep, V)."""
+        return self.forward(inputs, cache, keep).logits  # (B, keep, V)
+
+    @cached_property
+    def head(self) -> "Head | None":
+        """What turns `last_states` into logits; None where that is not the output embedding alone, which a pass over
+        two tokens shows: some models scale or cap their logits behind it."""
+        head = cast(Any, self.model).get_output_embeddings()
+        if head is None or self.model.base_model is self.model:
+            return None
+        ids = torch.tensor([[0, 1]], device=self.device)  # (1, T)
+        inputs = Inputs(ids, None, torch.ones_like(ids), ids)
+        with self.frozen(), torch.no_grad():
+            body: Any = self.model.base_model
+            states: Any = getattr(body(**self._fields(inputs, None)), "last_hidden_state", None)
+            same = isinstance(states, Tensor) and torch.equal(head(states), self.logits(inputs))
+        return head if same else None
+
+    def _fields(self, inputs: Inputs, cache: "Cache | None") -> dict[str, Any]:
+        halting.check()
+        # Models without attention want the mask of the new tokens alone.
+        mask = inputs.mask if self._cache_name == "past_key_values" else inputs.mask[:, -inputs.positions.shape[1] :]
+        fields: dict[str, Any] = {"use_cache": cache is not None, "return_dict": True}
+        fields["attention_mask"] = mask if inputs.padded else None
+        if inputs.embeddings is None:
+            fields["input_ids"] = inputs.ids
+        else:
+            fields["inputs_embeds"] = inputs.embeddings
+        if cache is not None:
+            fields[self._cache_name] = cache
+        if self._takes_positions:
+            fields["position_ids"] = inputs.positions
+        return fields
 
     @contextmanager
     def frozen(self) -> Generator[None]:

@@ -129,6 +129,7 @@ class _Sampler:
         self.logits: Tensor = logits[source]  # (B, V)
         self.mask = inputs.mask[source]  # (B, T)
         self.position = inputs.positions[source, -1]  # (B,)
+        self.padded = self.look_steps == 1 or not bool(self.mask.all())
 
     def run(self) -> Tensor:
         """Sampled token ids (B, steps)."""
@@ -170,5 +171,5 @@ class _Sampler:
     def _step(self, chosen: Tensor) -> None:
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)  # (live, T + 1)
         self.position = self.position + 1
-        inputs = Inputs(chosen[:, None], None, self.mask, self.position[:, None])
+        inputs = Inputs(chosen[:, None], None, self.mask, self.position[:, None], self.padded)
         self.logits = self.engine.forward(inputs, self.cache, keep=1).logits[:, -1]  # (live, V)

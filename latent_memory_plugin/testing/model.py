@@ -98,6 +98,10 @@ class FakeModel:
         signs = torch.tensor([[1.0 if ids[0] == FIRST else -1.0] for ids in completions])  # (B, 1)
         return torch.nn.functional.logsigmoid(signs * odds), torch.ones(len(completions), 1, dtype=torch.bool)
 
+    def graph_tokens(self) -> int:
+        """More than any test has."""
+        return 2**20
+
     def keys(self, conversations: Sequence[Conversation]) -> np.ndarray:
         """(N, D) float32."""
         return np.stack([_direction(_question(one).split(":")[0]) for one in conversations])  # (N, D)
