@@ -30,7 +30,7 @@ def memory() -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for shape in shapes():
         whole, small = (Machine(shape, DEVICES["h200"], precision) for precision in ("bfloat16", "4bit"))
-        token, learning = whole.cache_token_bytes, whole.pass_bytes(1)
+        token, learning = whole.cache_token_bytes, whole.pass_token_bytes
         yield (
             f"| {shape.name} | {shape.parameters:,} | {gib(whole.weights_bytes)} | {gib(small.weights_bytes)} | "
             f"{token / 1024:.0f} KiB | {token * Lengths().row / 2**20:,.0f} MiB | {learning / 2**20:.1f} MiB | "

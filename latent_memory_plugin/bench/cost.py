@@ -13,6 +13,7 @@ from typing import Literal
 from latent_memory_plugin.bench.shapes import Shape
 from latent_memory_plugin.config import DistilConfig
 from latent_memory_plugin.errors import ConfigError, ModelError
+from latent_memory_plugin.model.head import CHUNK_BYTES
 
 Precision = Literal["float32", "bfloat16", "float16", "4bit"]
 
@@ -155,17 +156,31 @@ class Machine:
 
     @property
     def logits_token_bytes(self) -> int:
-        """V (e + 12): the logits, their float32 copy and two gradients of that."""
+        """V (e + 12): the logits of a token, their float32 copy and two gradients of that."""
         return self.shape.vocabulary * (ELEMENT_BYTES[self.precision] + 12)
+
+    @property
+    def pass_token_bytes(self) -> int:
+        """What one token more takes in a long pass: what autograd keeps of it, and the gradient of its logits to its
+        state, e H. Where an adapter is trained, the logits of all tokens are held in its place."""
+        last = self.logits_token_bytes if self.copies > 1 else ELEMENT_BYTES[self.precision] * self.shape.hidden
+        return self.activation_token_bytes + last
 
     def pass_bytes(self, tokens: int) -> int:
         """A forward and backward pass over that many tokens of completions and prompts, beside the weights."""
-        return tokens * (self.activation_token_bytes + self.logits_token_bytes)
+        return tokens * self.pass_token_bytes + min(tokens, self._logits_tokens) * self.logits_token_bytes
 
     @property
     def pass_tokens(self) -> int:
         """Tokens that one forward and backward pass can hold; negative where not even the weights fit."""
-        return int(self.free_bytes // self.pass_bytes(1))
+        chunk = self._logits_tokens * self.logits_token_bytes
+        short = int(self.free_bytes // (self.pass_token_bytes + self.logits_token_bytes))
+        return max(int((self.free_bytes - chunk) // self.pass_token_bytes), min(short, self._logits_tokens))
+
+    @property
+    def _logits_tokens(self) -> int:
+        """Tokens whose logits are held at once, beside those of `pass_token_bytes`."""
+        return 0 if self.copies > 1 else max(1, CHUNK_BYTES // (4 * self.shape.vocabulary))
 
     def rows(self, lengths: Lengths) -> int:
         """Rows that are sampled together: as many as fill half of what the weights leave free, as the sampler does."""

@@ -80,7 +80,7 @@ class Expense:
             "row_tokens": row,
             "cache_token_kib": machine.cache_token_bytes / 1024,
             "cache_row_gib": row * machine.cache_token_bytes / GIB,
-            "pass_token_mib": machine.pass_bytes(1) / 2**20,
+            "pass_token_mib": machine.pass_token_bytes / 2**20,
             "pass_row_gib": machine.pass_bytes(row) / GIB,
             "rows_together": machine.rows(self.lengths),
             "pass_tokens": machine.pass_tokens,
