@@ -76,7 +76,7 @@ def test_every_method_goes_along_real_problems_and_the_report_holds_all_of_them(
     assert found["problems"] == "gsm8k" and found["reported"] == {} and list(found["methods"]) == METHODS.split(",")
     for name, measured in found["methods"].items():
         assert f" {name} " in done.stdout and f"{measured['whole_stream']:.3f}" in done.stdout
-    assert {"paper", "ours", "lora_offline"} <= {one for one, it in found["methods"].items() if it["scored_tokens"]}
+    assert {"paper", "ours", "lora_per_problem"} <= {one for one, it in found["methods"].items() if it["scored_tokens"]}
     lengths = [len(json.loads(path.read_text())["problems"]) for path in tmp_path.rglob("gsm8k-0/*.json")]
     assert lengths == [9] * 10
 
