@@ -96,6 +96,7 @@ def test_the_reference_names_every_command() -> None:
         "bench kill",
         "check",
         "bench background",
+        "bench model",
         "bench store",
         "evict",
         "export",
