@@ -11,7 +11,9 @@ from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelError, WrongModelError
 from latent_memory_plugin.model import LanguageModel, draw
 from latent_memory_plugin.model.cache import GROWTH_TOKENS
-from latent_memory_plugin.model.sample import batches
+from latent_memory_plugin.model.endings import CHECK_STEPS
+from latent_memory_plugin.model.rows import Row
+from latent_memory_plugin.model.sample import _Sampler, batches
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = [
@@ -90,6 +92,22 @@ def test_a_prompt_is_read_once_for_all_its_rollouts_and_finished_rows_are_read_n
     sampled = sum(len(one.token_ids) for one in rollouts)
     assert min(len(one.token_ids) for one in rollouts) < 60
     assert sum(counts[1:]) < 1.25 * sampled
+
+
+def test_what_is_spared_on_a_gpu_changes_nothing(model: LanguageModel) -> None:
+    """There the host looks for ends at every eighth step, and gives no mask where nothing is padded."""
+    engine, sampling = model._engine, SamplingConfig(max_new_tokens=40)
+    rows = [Row(model._prompts.read(QUESTIONS[0]), random_latent(4))]
+    pairs, endings = [(0, number) for number in range(30)], model._endings(sampling)
+    drawn: list[list[Rollout]] = []
+    for look_steps, padded in ((1, True), (CHECK_STEPS, False)):
+        with engine.frozen(), torch.inference_mode():
+            sampler = _Sampler(engine, rows, pairs, sampling, 3, endings)
+            assert bool(sampler.mask.all())
+            sampler.look_steps, sampler.padded = look_steps, padded
+            drawn.append(endings.rollouts(sampler.run().tolist()))
+    assert drawn[0] == drawn[1]
+    assert any(one.finished for one in drawn[0]) and len({len(one.token_ids) for one in drawn[0]}) > 1
 
 
 def test_small_batches_give_the_same_in_the_order_of_the_input(llama: LanguageModel) -> None:

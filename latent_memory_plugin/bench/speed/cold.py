@@ -1,9 +1,11 @@
 """Rows of fresh processes: the import, the help, the first answer."""
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from statistics import median
 from typing import Any
 
 from latent_memory_plugin.bench.speed.pairs import Row, Wanted, alone
@@ -16,26 +18,30 @@ ASK = Row("the first `latent-memory ask` of a fresh process, embedded model", No
 
 def importing(runs: int) -> dict[str, Any]:
     """The package alone."""
-    return alone(IMPORT, _seconds(runs, "import latent_memory_plugin"))
+    return _measured(IMPORT, runs, "import latent_memory_plugin")
 
 
 def helping(runs: int) -> dict[str, Any]:
     """The command line without a command."""
-    return alone(HELP, _seconds(runs, COMMAND, "--help"))
+    return _measured(HELP, runs, COMMAND, "--help")
 
 
 def asking(runs: int) -> dict[str, Any]:
     """The model loaded, the store made, the question answered, everything closed."""
     with tempfile.TemporaryDirectory() as root:
-        return alone(ASK, _seconds(runs, COMMAND, "ask", "What is 17 plus 25?", "--root", root))
+        return _measured(ASK, runs, COMMAND, "ask", "What is 17 plus 25?", "--root", root)
 
 
-def _seconds(runs: int, code: str, *arguments: str) -> list[float]:
-    """Of each whole process, the interpreter's own start included, after one that does not count."""
+def _measured(row: Row, runs: int, code: str, *arguments: str) -> dict[str, Any]:
+    """Seconds of each whole process, the interpreter's own start included, after one that does not count; beside them
+    its processor seconds, which other work on the machine lengthens less."""
     command = [sys.executable, "-c", code, *arguments]
-    found: list[float] = []
+    seconds: list[float] = []
+    worked: list[float] = []
     for _ in range(runs + 1):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), os.times()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        found.append(time.perf_counter() - began)
-    return found[1:]
+        after = os.times()
+        seconds.append(time.perf_counter() - began)
+        worked.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return alone(row, seconds[1:]) | {"processor_seconds": median(worked[1:])}
