@@ -84,13 +84,13 @@ def test_every_method_goes_along_real_problems_and_the_report_holds_all_of_them(
 @needs_data
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again_it_comes_to_what_an_unbroken_run_comes_to(tmp_path: Path) -> None:
-    model, methods = saved_answering_model(tmp_path / "model"), "none,greedy,raw_icl,paper,ours"
+    model, methods = saved_answering_model(tmp_path / "model"), "none,greedy,raw_icl,paper"
     told = ("--model", model, "--problems", DATA / "math.jsonl", "--methods", methods, *SMALL)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with subprocess.Popen(command(*told, "--out", killed), env=environment(), stdout=subprocess.DEVNULL) as process:
         wait_for(process, lambda: list(killed.rglob("math-0/raw_icl.json")))
         process.send_signal(signal.SIGKILL)
-    assert not (killed / "results.json").exists() and not list(killed.rglob("math-0/ours.json"))
+    assert not (killed / "results.json").exists() and not list(killed.rglob("math-0/paper.json"))
     kept = {path: path.stat().st_mtime_ns for path in killed.rglob("math-0/*.json*")}
     again, unbroken = run(*told, "--out", killed), run(*told, "--out", whole)
     assert again.returncode == unbroken.returncode == 0, again.stderr + unbroken.stderr
