@@ -26,7 +26,9 @@ NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System 
 
 def saved(folder: Path, architecture: str, template: str = BOS_TEMPLATE, **options: Any) -> ModelConfig:
     build(architecture).save_pretrained(folder, **options)
-    tiny_tokenizer(template, bos=True).save_pretrained(folder)
+    tokenizer = tiny_tokenizer(template, bos=True)
+    tokenizer.unk_token = tokenizer.pad_token  # else Qwen2's tokenizer class, which is taken by the model, adds one
+    tokenizer.save_pretrained(folder)
     return ModelConfig(name=str(folder), device="cpu")
 
 
