@@ -43,7 +43,7 @@ def _apart(engine: Engine) -> float:
     with engine.frozen(), torch.inference_mode():
         latent = engine.embed(torch.tensor([ids[1:3]], device=engine.device))[0]  # (2, H)
         read = [Row(_prompt([ids[0], ids[3]], 1), latent), Row(_prompt(ids[2:8]), None)]
-        whole = [ids[:4], ids[2:8]]
+        whole = [[*ids[:4], ids[8]], ids[2:9]]
         inputs, cache = assemble(engine, read), engine.new_cache()
         first = engine.forward(inputs, cache, keep=1).logits[:, -1]  # (2, V)
         swapped = torch.tensor([1, 0], device=engine.device)
@@ -52,10 +52,10 @@ def _apart(engine: Engine) -> float:
         token = torch.full((2, 1), ids[8], device=engine.device)
         step = Inputs(token, None, mask, inputs.positions[swapped, -1:] + 1)
         second = engine.forward(step, cache, keep=1).logits[:, -1]  # (2, V)
-        alone = [engine.forward(assemble(engine, [Row(_prompt(one), None)]), keep=1) for one in whole]
-        longer = [engine.forward(assemble(engine, [Row(_prompt([*one, ids[8]]), None)]), keep=1) for one in whole[::-1]]
-    pairs = zip((*first, *second), (*alone, *longer), strict=True)
-    return max(_error(one, other.logits[0, -1]) for one, other in pairs)
+        alone = [engine.forward(assemble(engine, [Row(_prompt(one), None)]), keep=2).logits[0] for one in whole]
+    pairs = [(first[row], alone[row][0]) for row in (0, 1)]  # (V,) each
+    pairs += [(second[place], alone[row][1]) for place, row in enumerate((1, 0))]
+    return max(_error(found, reference) for found, reference in pairs)
 
 
 def _error(found: Tensor, reference: Tensor) -> float:
