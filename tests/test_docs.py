@@ -83,6 +83,7 @@ def test_the_reference_names_every_command() -> None:
         "bench kill",
         "check",
         "bench background",
+        "bench speed",
         "bench store",
         "evict",
         "export",
