@@ -97,6 +97,7 @@ def test_the_reference_names_every_command() -> None:
         "check",
         "bench background",
         "bench model",
+        "bench speed",
         "bench store",
         "evict",
         "export",

@@ -161,25 +161,24 @@ class Machine:
 
     @property
     def pass_token_bytes(self) -> int:
-        """What one token more takes in a long pass: what autograd keeps of it, and the gradient of its logits to its
-        state, e H. Where an adapter is trained, the logits of all tokens are held in its place."""
+        """A token of a long pass: what autograd keeps, and its state's gradient, e H, or an adapter's logits in place."""
         last = self.logits_token_bytes if self.copies > 1 else ELEMENT_BYTES[self.precision] * self.shape.hidden
         return self.activation_token_bytes + last
 
     def pass_bytes(self, tokens: int) -> int:
-        """A forward and backward pass over that many tokens of completions and prompts, beside the weights."""
+        """A forward and backward pass over so many tokens of completions and prompts, beside the weights."""
         return tokens * self.pass_token_bytes + min(tokens, self._logits_tokens) * self.logits_token_bytes
 
     @property
     def pass_tokens(self) -> int:
         """Tokens that one forward and backward pass can hold; negative where not even the weights fit."""
-        chunk = self._logits_tokens * self.logits_token_bytes
         short = int(self.free_bytes // (self.pass_token_bytes + self.logits_token_bytes))
-        return max(int((self.free_bytes - chunk) // self.pass_token_bytes), min(short, self._logits_tokens))
+        long = (self.free_bytes - self._logits_tokens * self.logits_token_bytes) // self.pass_token_bytes
+        return max(int(long), min(short, self._logits_tokens))
 
     @property
     def _logits_tokens(self) -> int:
-        """Tokens whose logits are held at once, beside those of `pass_token_bytes`."""
+        """Tokens whose logits are held, beside those of `pass_token_bytes`."""
         return 0 if self.copies > 1 else max(1, CHUNK_BYTES // (4 * self.shape.vocabulary))
 
     def rows(self, lengths: Lengths) -> int:
@@ -223,9 +222,8 @@ class Machine:
 
     def seconds(self, draws: Sequence[Draws], scores: Sequence[Scores], lengths: Lengths) -> float:
         """Of all of it, one after the other."""
-        return sum(self.sampling_seconds(one, lengths) for one in draws) + sum(
-            self.scoring_seconds(one, lengths) for one in scores
-        )
+        sampling = sum(self.sampling_seconds(one, lengths) for one in draws)
+        return sampling + sum(self.scoring_seconds(one, lengths) for one in scores)
 
 
 def device_of(text: str) -> Device:
@@ -248,6 +246,5 @@ def latent_tokens() -> int:
 
 
 def latent_bytes(shape: Shape) -> int:
-    """4 P H: a Latent in float32, on the disk and while it is trained; its gradient and Adam's two moments are three
-    times as much again."""
+    """4 P H: a Latent in float32; its gradient and Adam's two moments are three times as much again."""
     return 4 * latent_tokens() * shape.hidden

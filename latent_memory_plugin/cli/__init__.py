@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command line and ends the process: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
-    # Imports make objects that stay. Looking through them ever again is a sixth of the first answer's time.
+    # Imports make objects that stay. Looking through them ever again is a tenth of the first answer's time.
     gc.set_threshold(100_000, 50, 50)
     arguments = sys.argv[1:]
     app(args=[*arguments, "-"] if arguments[-1:] == ["--json"] else arguments)
