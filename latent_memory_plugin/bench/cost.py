@@ -161,7 +161,7 @@ class Machine:
 
     @property
     def pass_token_bytes(self) -> int:
-        """A token of a long pass: what autograd keeps, and its state's gradient, e H, or, with an adapter, its logits."""
+        """A token of a long pass: what autograd keeps, and its state's gradient (e H); of an adapter, its logits."""
         last = self.logits_token_bytes if self.copies > 1 else ELEMENT_BYTES[self.precision] * self.shape.hidden
         return self.activation_token_bytes + last
 
