@@ -62,7 +62,7 @@ def test_the_models_settings_reach_the_sampler_and_a_calls_own_overrule_them(tmp
         told.invoke(OTHER)
         told.invoke(OTHER, temperature=0.0, top_p=0.8, max_tokens=9, stop=["b", "c"], n=1, seed=4)
         told.bind(seed=5, temperature=0.1).invoke(OTHER)
-        ChatLatent(memory=core, seed=1, learn="manual").invoke(OTHER)
+        model(core, seed=1).invoke(OTHER)
     assert kept == [
         (0.5, 0.9, 7, ("a",), 2, 3),
         (0.0, 0.8, 9, ("b", "c"), 1, 4),
