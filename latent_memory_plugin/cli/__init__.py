@@ -9,6 +9,8 @@ moving     export, import, export-peft, import-peft
 checking   check, bench kill
 growing    evict, bench store
 measuring  demo, bench world
+streaming  bench online; costing says what it would cost
+conforming bench model
 speeding   bench speed
 output     tables for people, JSON for programs
 """

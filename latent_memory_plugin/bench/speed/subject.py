@@ -1,11 +1,13 @@
 """The model that is measured: the embedded one, a user's own, or one of a known shape with random weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
+from latent_memory_plugin.bench.shapes import PUBLISHED
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.forms import soft_prompt
 from latent_memory_plugin.model import LanguageModel
@@ -20,19 +22,15 @@ Shape = Literal["tiny", "0.5b", "1.7b", "8b"]
 Dtype = Literal["bfloat16", "float32"]
 
 LATENT_TOKENS = 20
-SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+SHAPES: dict[str, Mapping[str, Any]] = {
     # For the tests of this bench.
-    "tiny": ("qwen2", {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-                       "intermediate_size": 128, "vocab_size": 2048, "tie_word_embeddings": True}),
-    "0.5b": ("qwen2", {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
-                       "intermediate_size": 4864, "vocab_size": 151936, "tie_word_embeddings": True}),
-    "1.7b": ("qwen3", {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "head_dim": 128,
-                       "num_key_value_heads": 8, "intermediate_size": 6144, "vocab_size": 151936,
-                       "tie_word_embeddings": True}),
-    "8b": ("llama", {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-                     "intermediate_size": 14336, "vocab_size": 128256, "tie_word_embeddings": False}),
+    "tiny": {"model_type": "qwen2", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 2048, "tie_word_embeddings": True},
+    "0.5b": PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"],
+    "1.7b": PUBLISHED["Qwen/Qwen3-1.7B"],
+    "8b": PUBLISHED["meta-llama/Llama-3.1-8B-Instruct"],
 }  # fmt: skip
-"""Architecture and sizes of Qwen2.5-0.5B, Qwen3-1.7B and Llama-3.1-8B."""
+"""Architecture and sizes."""
 
 
 class Endless(LanguageModel):
@@ -95,20 +93,19 @@ def load(name: str | None, questions: int = 16) -> Subject:
 
 def build(shape: Shape, dtype: Dtype, questions: int = 16) -> Subject:
     """A model of that shape with random weights and the embedded model's tokenizer, on the best device there is."""
-    embedded = LanguageModel.load(ModelConfig(device="cpu"))
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    module: Any = _random(shape, getattr(torch, dtype), device)
+    embedded = LanguageModel.load()
+    module: Any = _random(shape, getattr(torch, dtype), embedded._engine.device)  # pyright: ignore[reportPrivateUsage]
     return _subject(LanguageModel.wrap(module, embedded._tokenizer, f"random {shape}"), questions)  # pyright: ignore[reportPrivateUsage]
 
 
-def _random(shape: Shape, dtype: torch.dtype, device: str) -> "PreTrainedModel":
+def _random(shape: Shape, dtype: torch.dtype, device: torch.device) -> "PreTrainedModel":
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kind, sizes = SHAPES[shape]
-    config = AutoConfig.for_model(kind, **sizes, max_position_embeddings=4096, bos_token_id=1, eos_token_id=2)
+    sizes: dict[str, Any] = {**SHAPES[shape], "max_position_embeddings": 4096, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(**sizes)
     state = torch.get_rng_state()
     torch.manual_seed(0)
-    with torch.device(device):
+    with device:
         model: Any = cast(Any, AutoModelForCausalLM).from_config(config, dtype=dtype)
     torch.set_rng_state(state)
     return model.requires_grad_(False).eval()
