@@ -7,7 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.chat import ChatModel
+    from latent_memory_plugin.answering.chat import ChatModel
+    from latent_memory_plugin.answering.intake import When
+    from latent_memory_plugin.answering.session import Occasion
+    from latent_memory_plugin.answering.turn import question_of
     from latent_memory_plugin.config import (
         Config,
         DistilConfig,
@@ -42,9 +45,7 @@ if TYPE_CHECKING:
         WorkerError,
         WrongModelError,
     )
-    from latent_memory_plugin.intake import When
     from latent_memory_plugin.memory import LatentMemory
-    from latent_memory_plugin.occasion import Occasion
     from latent_memory_plugin.records import (
         Answer,
         Candidate,
@@ -69,16 +70,17 @@ if TYPE_CHECKING:
         Vote,
         WorkerState,
     )
-    from latent_memory_plugin.turn import question_of
 
 __version__ = "0.1.0"
 
+__path__.append(f"{__path__[0]}/_moved")  # import paths of before, see there
+
 HOMES = {
-    "ChatModel": "chat",
+    "ChatModel": "answering.chat",
     "LatentMemory": "memory",
-    "Occasion": "occasion",
-    "When": "intake",
-    "question_of": "turn",
+    "Occasion": "answering.session",
+    "When": "answering.intake",
+    "question_of": "answering.turn",
 }
 
 __all__ = [

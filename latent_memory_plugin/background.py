@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from latent_memory_plugin.learning.worker import worker_of
 from latent_memory_plugin.records import WorkerState
 from latent_memory_plugin.shared import Opened
-from latent_memory_plugin.worker import worker_of
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.learner import Learner
+    from latent_memory_plugin.learning.learner import Learner
 
 
 class Background(ABC):

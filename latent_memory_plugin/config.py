@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from latent_memory_plugin.errors import ConfigError
-from latent_memory_plugin.frozen import FrozenConfig, Positive, Rate, Share, ordered
+from latent_memory_plugin.records.base import FrozenConfig, Positive, Rate, Share, ordered
 
 RewardScale = Literal["group", "batch", "none"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 from latent_memory_plugin import __version__
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import InputError, NotFoundError
-from latent_memory_plugin.eviction import SECONDS_PER_DAY, Budget
-from latent_memory_plugin.life import Life
+from latent_memory_plugin.learning.eviction import SECONDS_PER_DAY, Budget
+from latent_memory_plugin.learning.lifecycle import Life
+from latent_memory_plugin.learning.trial import untried
 from latent_memory_plugin.records import USABLE, Evicted, Latent, Problem, Standing, Vote
 from latent_memory_plugin.shared import Opened
-from latent_memory_plugin.trial import untried
 
 if TYPE_CHECKING:
     from latent_memory_plugin.store.archive import Manifest
@@ -121,7 +121,7 @@ class Keeping(ABC):
     def export_peft(self, latent_id: str, folder: str | Path) -> int:
         """Writes a Latent as a PEFT prompt-tuning adapter; the number of its virtual tokens. `interchange` says how
         that reads it. Raises `NotFoundError`, `InputError` where the folder is not empty, `StoreError`."""
-        from latent_memory_plugin.interchange import export_adapter
+        from latent_memory_plugin.forms.peft import export_adapter
 
         opened = self.opened
         return export_adapter(opened.model, latent_id, opened.store.tensor(latent_id), Path(folder))
@@ -132,7 +132,7 @@ class Keeping(ABC):
         No trial was held: on probation it is read with care until one is possible. Raises `InputError`,
         `WrongModelError`, `ContextLengthError`, `StoreError`.
         """
-        from latent_memory_plugin.interchange import read_adapter
+        from latent_memory_plugin.forms.peft import read_adapter
 
         opened, problem = self.opened, Problem(question=question)
         if state not in USABLE:

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import Self
 
-from latent_memory_plugin import answers, intake
-from latent_memory_plugin.access import ALONE, Access
-from latent_memory_plugin.asker import Asker
+from latent_memory_plugin import answers
+from latent_memory_plugin.answering import intake
+from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.background import Background
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.keeping import Keeping
-from latent_memory_plugin.life import Life
+from latent_memory_plugin.learning.lifecycle import Life
 from latent_memory_plugin.records import Answer, Episode, EpisodeState, Hit, Outcome, Problem, Rollout
 from latent_memory_plugin.records.latent import Candidate, Standing
 from latent_memory_plugin.shared import Handle, Opened, chosen_model, chosen_root
+from latent_memory_plugin.store.access import ALONE, Access
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.encoder import Embedding
-    from latent_memory_plugin.judge import Reward
-    from latent_memory_plugin.learner import Learner, Progress
-    from latent_memory_plugin.model import LanguageModel
-    from latent_memory_plugin.verify import Score, Verifier
+    from latent_memory_plugin.answering.verify import Score, Verifier
+    from latent_memory_plugin.engines.hf import LanguageModel
+    from latent_memory_plugin.keys.encoder import Embedding
+    from latent_memory_plugin.learning.judge import Reward
+    from latent_memory_plugin.learning.learner import Learner, Progress
 
 
 class LatentMemory(Keeping, Background):
@@ -238,8 +239,8 @@ class LatentMemory(Keeping, Background):
         opened = self.opened
         with self._lock:
             if self._taught is None:
-                from latent_memory_plugin.judge import Judge
-                from latent_memory_plugin.learner import make_learner
+                from latent_memory_plugin.learning.judge import Judge
+                from latent_memory_plugin.learning.learner import make_learner
 
                 judge = Judge(self.extract, self.reward, self.config.vote.reward)
                 self._taught = make_learner(opened, self.namespace, self.config, judge, self.watch)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from latent_memory_plugin.access import ALONE, Access
 from latent_memory_plugin.config import ModelConfig, RetrieveConfig
 from latent_memory_plugin.errors import ConfigError, InputError, ReadOnlyError, StoreError
+from latent_memory_plugin.store.access import ALONE, Access
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.encoder import Embedding, Encoder
-    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.engines.hf import LanguageModel
+    from latent_memory_plugin.keys.encoder import Embedding, Encoder
     from latent_memory_plugin.store import Store
 
 ROOT_VARIABLE = "LATENT_MEMORY_ROOT"
@@ -178,7 +178,7 @@ def _open(
     embed: "Embedding | None",
     access: Access,
 ) -> Opened:
-    from latent_memory_plugin.encoder import make_encoder
+    from latent_memory_plugin.keys.encoder import make_encoder
     from latent_memory_plugin.store import Store
     from latent_memory_plugin.store.root import ModelId
 
@@ -197,7 +197,7 @@ def _open(
 
 
 def _load(config: ModelConfig) -> "LanguageModel":
-    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.engines.hf import LanguageModel
 
     return LanguageModel.load(config)
 

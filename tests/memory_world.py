@@ -7,14 +7,14 @@ from typing import Any
 
 from latent_memory_plugin import Answer, Config, LatentMemory
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import DistilConfig, LifeConfig, NeighbourConfig, TrialConfig, VoteConfig
-from latent_memory_plugin.consolidate import Consolidator
-from latent_memory_plugin.encoder import make_encoder
-from latent_memory_plugin.judge import Judge
-from latent_memory_plugin.learner import Learner
+from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.learning.learner import Learner
+from latent_memory_plugin.learning.street import Consolidator
 from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
 from latent_memory_plugin.testing import FIRST, SECOND, FakeModel, InMemoryStore
-from latent_memory_plugin.vote import vote
 
 SUMS = [f"sum: {number} and {number}" for number in range(1, 25)]
 AGES = [f"age: {number}" for number in range(1, 5)]

@@ -9,7 +9,7 @@ from latent_memory_plugin.bench.online.common import Common, Settings, kept_or_d
 from latent_memory_plugin.bench.online.plan import Plan, Steps
 from latent_memory_plugin.bench.online.stream import Asked, Stream
 from latent_memory_plugin.bench.online.stretch import Stretch
-from latent_memory_plugin.seams import Model
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.testing import FakeModel
 
 KINDS = ("sum", "age")

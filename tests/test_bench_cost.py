@@ -24,8 +24,8 @@ from latent_memory_plugin.bench.online.stream import open_stream
 from latent_memory_plugin.bench.online.stretch import Stretch
 from latent_memory_plugin.bench.shapes import PUBLISHED, Shape, measure, shape_of
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ConfigError, ModelError, ModelLoadError
-from latent_memory_plugin.model import LanguageModel
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY.parent / "shared" / "data"

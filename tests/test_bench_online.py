@@ -21,8 +21,8 @@ from latent_memory_plugin.bench.online.stretch import Stretch
 from latent_memory_plugin.bench.online.walk import walk
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.hf.load import EMBEDDED_FOLDER
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.model.load import EMBEDDED_FOLDER
 
 needs_weights = pytest.mark.skipif(
     not (EMBEDDED_FOLDER / "model.safetensors").exists(), reason="the embedded model is missing"

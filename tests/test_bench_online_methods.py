@@ -18,7 +18,7 @@ from latent_memory_plugin.bench.online.memories import remembering
 from latent_memory_plugin.bench.online.stream import Asked, embedded
 from latent_memory_plugin.bench.online.training import Example, Schedule, batches, descend, examples, weighted
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
-from latent_memory_plugin.model import LanguageModel, load
+from latent_memory_plugin.engines.hf import LanguageModel, load
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = ["What is its speed?", "How many posts are there? First add the numbers.", "Maria has 12 apples."]

@@ -16,15 +16,15 @@ from store_builders import latent as record_of
 from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer
 
 from latent_memory_plugin import Answer, ChatModel, LatentMemory, Reference, Reply, ToolCall, question_of
+from latent_memory_plugin.answering.tools import Parsed
+from latent_memory_plugin.answering.turn import tensor_hash
 from latent_memory_plugin.config import Config, RouteConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ConfigError, ContextLengthError, InputError
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.records import MAX_QUESTION_CHARACTERS, LatentState, Problem, Rollout, Standing
 from latent_memory_plugin.sandbox.tokenizer import CHAT_TEMPLATE
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel
-from latent_memory_plugin.tools import Parsed
-from latent_memory_plugin.turn import tensor_hash
 
 ID = "a" * 32
 SUM, PLAIN, OTHER = SUMS[0], "2", "0"

@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[Any]:
-    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.engines.hf import LanguageModel
 
     yield LanguageModel.load()
 

@@ -23,15 +23,15 @@ from memory_world import (
     rollouts,
 )
 
+from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import ContextLengthError, ModelError
-from latent_memory_plugin.judge import Judge
-from latent_memory_plugin.learner import Learner
+from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.learning.learner import Learner
+from latent_memory_plugin.learning.publish import Registry
 from latent_memory_plugin.memory import LatentMemory
 from latent_memory_plugin.records import Candidate, Latent, LatentState, Outcome, Problem, Rollout, Standing, Use
-from latent_memory_plugin.registry import Registry
-from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.testing import FakeModel, InMemoryStore
 
 MODEL = fake(bias=1.0)

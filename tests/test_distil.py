@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.distil import OBJECTIVES, Attempt, Lesson, Step, distil, imitate, lessons
-from latent_memory_plugin.distil.batches import split, token_mean
-from latent_memory_plugin.distil.descent import descend
-from latent_memory_plugin.distil.grpo import Sampled, Scored, _judge, advantages, policy_loss
-from latent_memory_plugin.distil.imitate import examples
 from latent_memory_plugin.errors import DistilError, RewardError
-from latent_memory_plugin.judge import Judge, Reward
+from latent_memory_plugin.learning.judge import Judge, Reward
+from latent_memory_plugin.objectives import OBJECTIVES, Attempt, Lesson, Step, distil, imitate, lessons
+from latent_memory_plugin.objectives.batches import split, token_mean
+from latent_memory_plugin.objectives.descent import descend
+from latent_memory_plugin.objectives.grpo import Sampled, Scored, _judge, advantages, policy_loss
+from latent_memory_plugin.objectives.imitate import examples
 from latent_memory_plugin.records import Episode, Problem, Rollout
 from latent_memory_plugin.testing import FakeModel
-from latent_memory_plugin.vote import vote
 
 QUESTION = "sum: 1+1"
 MODEL = FakeModel({QUESTION: ("2", "3")})

@@ -9,10 +9,10 @@ import torch
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
 from latent_memory_plugin.config import RetrieveConfig
-from latent_memory_plugin.encoder import Embedding, Encoder, make_encoder
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS
 from latent_memory_plugin.errors import ConfigError, InputError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.keys import CENTRE_QUESTIONS
+from latent_memory_plugin.keys.encoder import Embedding, Encoder, make_encoder
 from latent_memory_plugin.testing import FakeModel
 
 QUESTIONS = [

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from latent_memory_plugin import Evicted, LatentMemory
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.config import Config, StoreConfig
-from latent_memory_plugin.eviction import SECONDS_PER_DAY, Budget, evictions
+from latent_memory_plugin.learning.eviction import SECONDS_PER_DAY, Budget, evictions
 from latent_memory_plugin.records import Holding, Standing
 from latent_memory_plugin.store import Store
 

@@ -9,10 +9,10 @@ from memory_world import ANSWERS, CONFIG, JUDGE, SUMS, episode, fake, rollouts
 
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import Config, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.gather import Gatherer, derived_seed
-from latent_memory_plugin.judge import Judge
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.learning.rollouts import Gatherer, derived_seed
 from latent_memory_plugin.records import Episode, Rollout
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel, InMemoryStore

@@ -14,9 +14,9 @@ from tiny_models import BOS_TEMPLATE, SENTENCES, TEMPLATE, tiny_model, tiny_toke
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.interchange import CONFIG, WEIGHTS, export_adapter, read_adapter
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.forms.peft import CONFIG, WEIGHTS, export_adapter, read_adapter
 from latent_memory_plugin.memory import LatentMemory
-from latent_memory_plugin.model import LanguageModel
 
 P = 5
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=16)

@@ -7,7 +7,7 @@ from memory_world import ANSWERS, CONFIG, SUMS, config, fake_memory, rollouts
 
 from latent_memory_plugin import LatentMemory
 from latent_memory_plugin.config import Config, StoreConfig
-from latent_memory_plugin.neighbourhood import neighbourhood
+from latent_memory_plugin.learning.neighbourhood import neighbourhood
 from latent_memory_plugin.records import NOT_KEPT, Problem, Rollout
 
 SILENT = CONFIG.model_copy(update={"store": StoreConfig(keep_text=False)})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from latent_memory_plugin.config import RetrieveConfig
-from latent_memory_plugin.encoder import make_encoder
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.keys import CENTRE_QUESTIONS, unit_keys
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS, unit_keys
+from latent_memory_plugin.keys.encoder import make_encoder
 from latent_memory_plugin.sandbox.world import families, stream
 
 PROBLEMS = stream(families("tuning"), 240, 5)

@@ -13,7 +13,7 @@ from latent_memory_plugin.bench.online.memories import Remembering
 from latent_memory_plugin.bench.online.stream import Asked, Stream
 from latent_memory_plugin.bench.online.walk import right, walk
 from latent_memory_plugin.config import Config, DistilConfig, ModelConfig, SamplingConfig, TrialConfig, VoteConfig
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.sandbox.world import families, stream
 
 QUICK = Config(

@@ -9,10 +9,10 @@ from store_builders import TRIAL, key, latent, tensor, use
 
 from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.life import Life, looks, loss
+from latent_memory_plugin.learning.lifecycle import Life, looks, loss
+from latent_memory_plugin.learning.trial import untried
 from latent_memory_plugin.records import LatentState, Standing, Use, of_look, question_hash
 from latent_memory_plugin.testing import InMemoryStore
-from latent_memory_plugin.trial import untried
 
 CONFIG = LifeConfig(min_uses=4, confidence=0.95)
 FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32

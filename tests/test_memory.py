@@ -12,12 +12,12 @@ from memory_world import SUMS, fake_memory, said
 from transformers import AutoModelForCausalLM
 
 from latent_memory_plugin import Answer, Config, LatentMemory, answers
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.sandbox.train import WEIGHTS
 from latent_memory_plugin.sandbox.world import FAMILIES, stream
 from latent_memory_plugin.shared import ROOT_VARIABLE
-from latent_memory_plugin.vote import vote
 
 [FAMILY] = [family for family in FAMILIES if family.name == "fence posts"]
 QUESTIONS = [problem.question for problem in stream([FAMILY], 12, seed=0)]

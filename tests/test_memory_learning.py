@@ -12,10 +12,10 @@ from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, config, fake, fake_
 
 import latent_memory_plugin
 from latent_memory_plugin import LatentMemory, NotFoundError
-from latent_memory_plugin.asker import Asker
+from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.config import Config, SamplingConfig
-from latent_memory_plugin.encoder import make_encoder
 from latent_memory_plugin.errors import ContextLengthError, InputError
+from latent_memory_plugin.keys.encoder import make_encoder
 from latent_memory_plugin.records import Candidate, Outcome, Problem, Rollout
 from latent_memory_plugin.testing import InMemoryStore
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.keys import KeyEncoder
 from latent_memory_plugin.errors import ConfigError, ContextLengthError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.keys import KeyEncoder
 
 QUESTIONS = [
     "How many posts are there?",

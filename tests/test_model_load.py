@@ -7,9 +7,9 @@ import torch
 from tiny_models import tiny_model, tiny_tokenizer
 
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.load import read
 from latent_memory_plugin.errors import ModelLoadError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.load import read
 
 
 @pytest.fixture(scope="module")

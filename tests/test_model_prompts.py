@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from tiny_models import BOS_TEMPLATE, TEMPLATE, tiny_model, tiny_tokenizer
 
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.prompts import Prompts
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.prompts import Prompts
+from latent_memory_plugin.records import Dialogue
 from latent_memory_plugin.sandbox.tokenizer import CHAT_TEMPLATE
-from latent_memory_plugin.seams import Dialogue
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},

@@ -4,10 +4,10 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.engine import Engine, Inputs
-from latent_memory_plugin.model.prompts import Prompt
-from latent_memory_plugin.model.rows import Row, assemble, positions_of
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.engine import Engine, Inputs
+from latent_memory_plugin.engines.hf.prompts import Prompt
+from latent_memory_plugin.engines.hf.rows import Row, assemble, positions_of
 
 TOLERANCE = 1e-4
 

@@ -8,12 +8,12 @@ import torch
 from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel, draw
+from latent_memory_plugin.engines.hf.cache import GROWTH_TOKENS
+from latent_memory_plugin.engines.hf.endings import CHECK_STEPS
+from latent_memory_plugin.engines.hf.rows import Row
+from latent_memory_plugin.engines.hf.sample import _Sampler, batches
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelError, WrongModelError
-from latent_memory_plugin.model import LanguageModel, draw
-from latent_memory_plugin.model.cache import GROWTH_TOKENS
-from latent_memory_plugin.model.endings import CHECK_STEPS
-from latent_memory_plugin.model.rows import Row
-from latent_memory_plugin.model.sample import _Sampler, batches
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = [

@@ -5,8 +5,8 @@ import torch
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ContextLengthError, InputError, WrongModelError
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = ["How many posts?", "A train travels 60 kilometres.", "How many posts?", "How many posts?"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
 
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import InputError, WrongModelError
 from latent_memory_plugin.forms.soft_prompt import check, start
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.records import Problem
 
 PROBLEM = Problem(question="How many posts?")

@@ -10,8 +10,8 @@ import torch
 from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelError, WrongModelError
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.records import Rollout
 
 QUESTION, OTHER = "How many posts are there?", "What is its speed?"

@@ -9,7 +9,14 @@ import pytest
 from memory_world import SUMS, episode
 
 from latent_memory_plugin.config import Config, NeighbourConfig, RetrieveConfig, TrialConfig, VoteConfig
-from latent_memory_plugin.neighbourhood import LOOKED_AT, Neighbourhood, believes, nearby, neighbourhood, witnesses
+from latent_memory_plugin.learning.neighbourhood import (
+    LOOKED_AT,
+    Neighbourhood,
+    believes,
+    nearby,
+    neighbourhood,
+    witnesses,
+)
 from latent_memory_plugin.records import Episode
 from latent_memory_plugin.testing import InMemoryStore
 

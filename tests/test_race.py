@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from memory_world import CONFIG, SUMS, config, fake, learner, observe
 
-from latent_memory_plugin.race import ATTEMPTS, Overtaken, Race, repeated
+from latent_memory_plugin.learning.race import ATTEMPTS, Overtaken, Race, repeated
 from latent_memory_plugin.records import Candidate
 from latent_memory_plugin.testing import InMemoryStore
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from latent_memory_plugin.answers import agree, equal, extract
-from latent_memory_plugin.vote import vote
+from latent_memory_plugin.answers.vote import vote
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

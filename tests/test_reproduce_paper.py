@@ -20,6 +20,7 @@ from online_world import common, knowing, no_weights, results, small_stream, str
 from tiny_models import tiny_model, tiny_tokenizer
 from typer.testing import CliRunner
 
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.bench.cost import Device
 from latent_memory_plugin.bench.online import expense
 from latent_memory_plugin.bench.online.asking import Asking
@@ -33,10 +34,9 @@ from latent_memory_plugin.bench.online.stretch import Stretch
 from latent_memory_plugin.bench.online.training import Example, Schedule, descend, parts
 from latent_memory_plugin.bench.online.walk import right
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import InputError, ModelError
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.records import Rollout
-from latent_memory_plugin.vote import vote
 
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLE = REPOSITORY / "examples" / "reproduce_paper.py"

@@ -11,15 +11,15 @@ import torch
 from store_builders import latent as record_of
 from typer.testing import CliRunner
 
+from latent_memory_plugin.answering.ask import Asker
+from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.answers import extract
-from latent_memory_plugin.asker import Asker
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.config import Config, RetrieveConfig, RouteConfig, SamplingConfig
-from latent_memory_plugin.encoder import make_encoder
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import RewardError
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.keys.encoder import make_encoder
 from latent_memory_plugin.records import Answer, LatentState, Problem, Rollout, Standing, Use
-from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel, InMemoryStore
 

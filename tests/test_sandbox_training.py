@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from latent_memory_plugin.bench.world import measure
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.sandbox import train
 from latent_memory_plugin.sandbox.train import WEIGHTS
 from latent_memory_plugin.sandbox.world import FAMILIES

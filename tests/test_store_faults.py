@@ -12,11 +12,11 @@ import pytest
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
 
 from latent_memory_plugin import errors
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.config import LifeConfig
-from latent_memory_plugin.life import Life
+from latent_memory_plugin.learning.lifecycle import Life
 from latent_memory_plugin.records import Latent, Standing
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.check import check
 from latent_memory_plugin.store.root import Root
 

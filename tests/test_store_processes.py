@@ -18,10 +18,10 @@ from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
 from typer.testing import CliRunner
 
 from latent_memory_plugin import LatentMemory, errors
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.records import Standing
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.testing import FakeModel
 
 LOOKING = Access(read_only=True)

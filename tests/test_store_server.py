@@ -16,9 +16,9 @@ from memory_world import CONFIG, SUMS, fake, pending, rollouts
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
 
 from latent_memory_plugin import LatentMemory, errors
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.records import USABLE
 from latent_memory_plugin.store import Store, served
+from latent_memory_plugin.store.access import Access
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -60,7 +60,7 @@ def check_whole(store: Store, episodes: int, latents: int) -> None:
 
 WRITER = """
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
-from latent_memory_plugin.access import Access
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.records import Standing
 from latent_memory_plugin.store import Store
 root, url, start = pathlib.Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
@@ -95,7 +95,7 @@ def test_what_two_processes_write_at_once_is_all_there_and_all_found(root: Path,
 
 HOLDER = """
 from store_builders import ENCODER, MODEL
-from latent_memory_plugin.access import Access
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store import Store
 with Store.open(pathlib.Path(sys.argv[2]), "default", MODEL, ENCODER, Access(chroma=sys.argv[3] or None)) as store:
     with store.claimed(["e"]) as mine:

@@ -16,8 +16,8 @@ from store_builders import ENCODER, MODEL, episode, indexed, key, latent, old_jo
 
 from latent_memory_plugin import __version__, errors
 from latent_memory_plugin.records import USABLE, Latent, LatentState, Standing, Use
-from latent_memory_plugin.seams import Store as AnyStore
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.base import AnyStore
 from latent_memory_plugin.store.schema import SCHEMA
 from latent_memory_plugin.testing import InMemoryStore
 

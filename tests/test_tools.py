@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from latent_memory_plugin.answering.tools import PARSERS, Parsed, Parser, chosen_parser, opening_of, parser_of
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import ToolCall
 from latent_memory_plugin.sandbox.tokenizer import CHAT_TEMPLATE
-from latent_memory_plugin.tools import PARSERS, Parsed, Parser, chosen_parser, opening_of, parser_of
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 SEARCH = {"name": "search", "parameters": {"type": "object", "properties": {}}}

@@ -13,10 +13,10 @@ from torch import Tensor
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import SamplingConfig, TrialConfig
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.judge import Judge
+from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.learning.trial import Court, Evidence, Tally, change, trial, untried, weighted
 from latent_memory_plugin.records import Episode, Trial
 from latent_memory_plugin.testing import FakeModel
-from latent_memory_plugin.trial import Court, Evidence, Tally, change, trial, untried, weighted
 
 MODEL = fake(bias=1.0)
 WITNESSES = [episode(question, 12, 4) for question in SUMS[:4]]

@@ -10,13 +10,21 @@ import torch
 from tiny_models import CONTEXT_TOKENS, tiny_model, tiny_tokenizer
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
+from latent_memory_plugin.answering.verify import (
+    Dispute,
+    Likelihood,
+    Preference,
+    Scored,
+    Verifier,
+    make_verifier,
+    over_steps,
+)
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.config import ModelConfig, RouteConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel, RewardModel
 from latent_memory_plugin.errors import ConfigError, ContextLengthError, ModelLoadError, RewardError
-from latent_memory_plugin.model import LanguageModel, RewardModel
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.testing import FakeModel
-from latent_memory_plugin.verify import Dispute, Likelihood, Preference, Scored, Verifier, make_verifier, over_steps
 
 QUESTION = "sum: 1+1"
 FIRST, SECOND = (Rollout(text=f"#### {one}", answer=str(one), token_ids=(one,)) for one in (1, 2))

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import VoteConfig
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.learning.rollouts import wanted
 from latent_memory_plugin.records import Vote
-from latent_memory_plugin.vote import vote, wanted
 
 SPELLINGS = ["0.5", "1/2", "\\frac{1}{2}", "7", "7.0", None]
 CONFIG = VoteConfig(rollouts=8, max_rollouts=64, confidence=0.95)

@@ -11,7 +11,7 @@ from worker_world import FIVE, LONG, observe, until, untouched, worker_config
 
 from latent_memory_plugin import ReadOnlyError
 from latent_memory_plugin.bench import background
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.testing import FakeModel
 
 

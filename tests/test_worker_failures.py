@@ -12,9 +12,9 @@ from memory_world import SUMS, config, fake_memory, pending
 from worker_world import FIVE, QUICK, observe, order, queue, until, untouched, worker_config
 
 from latent_memory_plugin import InputError, WorkerError
+from latent_memory_plugin.learning.worker import delays
+from latent_memory_plugin.learning.worker.delays import Delays
 from latent_memory_plugin.records import Queued
-from latent_memory_plugin.worker import delays
-from latent_memory_plugin.worker.delays import Delays
 
 
 def test_what_breaks_off_once_is_tried_again_and_learnt_while_the_others_go_on(tmp_path: Path) -> None:

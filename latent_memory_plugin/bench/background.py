@@ -16,8 +16,8 @@ import numpy as np
 
 from latent_memory_plugin.bench.resident import resident_mib
 from latent_memory_plugin.config import Config, DistilConfig, TrialConfig, VoteConfig, WorkerConfig
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.memory import LatentMemory
-from latent_memory_plugin.model import LanguageModel
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel
 

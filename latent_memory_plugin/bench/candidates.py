@@ -14,10 +14,10 @@ import torch
 from latent_memory_plugin.answers import agree, extract
 from latent_memory_plugin.bench.online.effect import HARM, HELP
 from latent_memory_plugin.config import Config
-from latent_memory_plugin.consolidate import Consolidator
-from latent_memory_plugin.encoder import make_encoder
-from latent_memory_plugin.judge import Judge
-from latent_memory_plugin.model import LanguageModel
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.learning.street import Consolidator
 from latent_memory_plugin.records import Candidate, Episode, Problem
 from latent_memory_plugin.sandbox.family import Family, WordProblem
 from latent_memory_plugin.sandbox.world import stream

@@ -12,8 +12,8 @@ from typing import Literal
 
 from latent_memory_plugin.bench.shapes import Shape
 from latent_memory_plugin.config import DistilConfig
+from latent_memory_plugin.engines.hf.head import CHUNK_BYTES
 from latent_memory_plugin.errors import ConfigError, ModelError
-from latent_memory_plugin.model.head import CHUNK_BYTES
 
 Precision = Literal["float32", "bfloat16", "float16", "4bit"]
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from latent_memory_plugin import LatentMemory, questions
 from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.records import Answer, Outcome
 from latent_memory_plugin.sandbox.world import families, stream
-from latent_memory_plugin.vote import vote
 
 PROBLEMS_AT_ONCE = 8
 VOTERS = 16

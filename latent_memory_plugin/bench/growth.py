@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.bench.resident import resident_mib
 from latent_memory_plugin.config import RetrieveConfig
 from latent_memory_plugin.records import Episode, Latent, Problem, Standing, Trial, Vote
-from latent_memory_plugin.retrieve import retrieve
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.packing import pack
 

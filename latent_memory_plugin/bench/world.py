@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from latent_memory_plugin import answers
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Vote
 from latent_memory_plugin.sandbox.family import WordProblem
 from latent_memory_plugin.sandbox.world import FAMILIES, stream
-from latent_memory_plugin.seams import Model
-from latent_memory_plugin.vote import vote
 
 LARGEST_FAMILY = 1000
 """Problems per family at most: the smallest families have not many more."""
@@ -66,7 +66,7 @@ def measure(
 def _loaded(model: Model | str | None) -> Model:
     if model is not None and not isinstance(model, str):
         return model
-    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.engines.hf import LanguageModel
 
     return LanguageModel.load(ModelConfig(name=model))
 

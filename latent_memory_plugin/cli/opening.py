@@ -40,9 +40,9 @@ def listed(shared: Shared, read_only: bool = False) -> "Generator[Store | None, 
 
 def _opened(root: Path, shared: Shared, read_only: bool) -> "Store":
     """The store; files of an older version are migrated first."""
-    from latent_memory_plugin.access import Access
     from latent_memory_plugin.errors import OutdatedError
     from latent_memory_plugin.store import Store
+    from latent_memory_plugin.store.access import Access
 
     try:
         return Store.open(root, shared.namespace, access=Access(read_only=True) if read_only else shared.access)

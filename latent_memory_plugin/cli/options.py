@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TextIO
 import typer
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.access import Access
     from latent_memory_plugin.config import Config
     from latent_memory_plugin.memory import LatentMemory
+    from latent_memory_plugin.store.access import Access
 
 Own = ParamSpec("Own")
 
@@ -49,7 +49,7 @@ class Shared:
     @property
     def access(self) -> "Access":
         """How the root is opened for writing."""
-        from latent_memory_plugin.access import Access
+        from latent_memory_plugin.store.access import Access
 
         return Access(lock_timeout=self.lock_timeout, chroma=self.chroma)
 

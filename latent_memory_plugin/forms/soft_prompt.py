@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.errors import InputError, WrongModelError
 from latent_memory_plugin.records import Problem
-from latent_memory_plugin.seams import Model
 
 
 def start(model: Model, problem: Problem, latent_tokens: int) -> Tensor:

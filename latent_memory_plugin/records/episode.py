@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.frozen import Frozen, encodable
-from latent_memory_plugin.records.base import Share, new_id, question_hash
+from latent_memory_plugin.records.base import Frozen, Share, encodable, new_id, question_hash
 
 MAX_QUESTION_CHARACTERS = 65_536
 NOT_KEPT = "(text not kept)"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from latent_memory_plugin.frozen import Frozen
-from latent_memory_plugin.records.base import Count, Share, new_id
+from latent_memory_plugin.records.base import Count, Frozen, Share, new_id
 from latent_memory_plugin.records.episode import Vote
 
 if TYPE_CHECKING:

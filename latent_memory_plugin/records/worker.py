@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from latent_memory_plugin.frozen import Frozen
-from latent_memory_plugin.records.base import Count
+from latent_memory_plugin.records.base import Count, Frozen
 
 WorkerStatus = Literal["running", "idle", "paused", "stopped"]
 

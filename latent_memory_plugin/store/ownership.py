@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.errors import StoreLockedError
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.disk import delete_file, make_folder, write_file, writing
 
 FOLDER = "lock.d"

@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple
 from filelock import FileLock, Timeout
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.errors import (
     ConfigError,
     CorruptError,
@@ -27,6 +26,7 @@ from latent_memory_plugin.errors import (
     StoreLockedError,
     WrongModelError,
 )
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.chroma import Chroma
 from latent_memory_plugin.store.disk import make_folder, reading, write_file, writing
 from latent_memory_plugin.store.ownership import Ownership

@@ -7,8 +7,8 @@ A Latent is in the index where its file is there and its standing lets it be rea
 from contextlib import ExitStack
 from pathlib import Path
 
-from latent_memory_plugin.access import ALONE, Access
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.store.access import ALONE, Access
 from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.disk import make_folder
 from latent_memory_plugin.store.episodes import Episodes

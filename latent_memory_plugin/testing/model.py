@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.base import Conversation
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Dialogue, Rollout
-from latent_memory_plugin.seams import Conversation
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import torch
 from architectures import build
 from tiny_models import BOS_TEMPLATE, tiny_tokenizer
 
-import latent_memory_plugin.model as door
+import latent_memory_plugin.engines.hf as door
 from latent_memory_plugin.bench.conformance import (
     CheckResult,
     Subject,
@@ -20,10 +20,10 @@ from latent_memory_plugin.bench.conformance import (
     writing,
 )
 from latent_memory_plugin.bench.conformance import subject as subjects
-from latent_memory_plugin.model.cache import spread
-from latent_memory_plugin.model.engine import Engine, Inputs
-from latent_memory_plugin.model.prompts import Prompt, Prompts
-from latent_memory_plugin.model.rows import Row, assemble
+from latent_memory_plugin.engines.hf.cache import spread
+from latent_memory_plugin.engines.hf.engine import Engine, Inputs
+from latent_memory_plugin.engines.hf.prompts import Prompt, Prompts
+from latent_memory_plugin.engines.hf.rows import Row, assemble
 
 THINKING = "{% if enable_thinking %}{% endif %}"
 

@@ -9,9 +9,9 @@ from tiny_models import tiny_model, tiny_tokenizer
 from transformers import GenerationConfig, MinPLogitsWarper, TopPLogitsWarper
 
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.processors import HONOURED, REFUSED
 from latent_memory_plugin.errors import ModelLoadError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.processors import HONOURED, REFUSED
 
 QUESTIONS = ["How many posts are there?", "A train travels 60 kilometres in 45 minutes. What is its speed?", "Why?"]
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=24)

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from latent_memory_plugin.bench.conformance import CHECKS, Subject, check
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.engine import Engine
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelLoadError
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.engine import Engine
 
 QUESTION = "How many posts are there?"
 THINKING = BOS_TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<system>{% endif %}"

@@ -57,8 +57,8 @@ class ChatLatent(BaseChatModel):
     streaming: bool = False
     """Samples as a stream also where the whole answer is asked for, so that callbacks see it grow."""
     parser: Any = Field(default=None, exclude=True)
-    """Reads calls of tools: a name from `latent_memory_plugin.tools.PARSERS`, or a function of the completion; by
-    default the one for the model's chat template."""
+    """Reads calls of tools: a name from `latent_memory_plugin.answering.tools.PARSERS`, or a function of the
+    completion; by default the one for the model's chat template."""
     _own: LatentMemory = PrivateAttr()
 
     @model_validator(mode="after")

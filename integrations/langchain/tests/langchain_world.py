@@ -18,7 +18,8 @@ from langchain_latent_memory import LatentMemory
 from latent_memory_plugin import Config, Latent, Rollout, Trial, Vote
 from latent_memory_plugin import LatentMemory as Core
 from latent_memory_plugin.config import LifeConfig, SamplingConfig
-from latent_memory_plugin.seams import Conversation, Dialogue
+from latent_memory_plugin.engines.base import Conversation
+from latent_memory_plugin.records import Dialogue
 from latent_memory_plugin.testing import FakeModel
 
 TOPICS = ("sum", "age", "box", "cup", "day", "egg", "fox", "gem")

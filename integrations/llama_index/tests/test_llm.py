@@ -214,7 +214,7 @@ def test_a_tool_can_be_required_and_no_call_is_an_error_where_it_must(core: Core
 
 
 def test_an_own_parser_reads_the_calls(core: CoreMemory, question: str) -> None:
-    from latent_memory_plugin.tools import Parsed
+    from latent_memory_plugin.answering.tools import Parsed
 
     seen: list[str] = []
 
@@ -228,7 +228,7 @@ def test_an_own_parser_reads_the_calls(core: CoreMemory, question: str) -> None:
 
 def test_only_one_call_is_given_where_parallel_ones_are_not_allowed(core: CoreMemory, question: str) -> None:
     from latent_memory_plugin import ToolCall
-    from latent_memory_plugin.tools import Parsed
+    from latent_memory_plugin.answering.tools import Parsed
 
     two = Parsed("", (ToolCall(name="calc", arguments={}), ToolCall(name="calc", arguments={})))
     llm = LatentLLM(core=core, parser=lambda text: two)

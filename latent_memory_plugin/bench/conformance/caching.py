@@ -9,9 +9,9 @@ from latent_memory_plugin.bench.conformance.reading import LATENT_TOKENS, UNIT, 
 from latent_memory_plugin.bench.conformance.result import CheckResult, measured, skipped
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Form, Subject, apart
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.model.cache import spread
-from latent_memory_plugin.model.engine import Inputs
-from latent_memory_plugin.model.rows import Row, assemble, positions_of
+from latent_memory_plugin.engines.hf.cache import spread
+from latent_memory_plugin.engines.hf.engine import Inputs
+from latent_memory_plugin.engines.hf.rows import Row, assemble, positions_of
 
 NEW_TOKENS = 12
 STEPS = 4

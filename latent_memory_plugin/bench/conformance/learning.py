@@ -11,7 +11,7 @@ from latent_memory_plugin.bench.conformance.reading import LATENT_TOKENS
 from latent_memory_plugin.bench.conformance.result import CheckResult, holds, measured
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Form, Subject, joined
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.distil import Attempt, Lesson, distil
+from latent_memory_plugin.objectives import Attempt, Lesson, distil
 from latent_memory_plugin.records import Problem, Rollout
 
 DIRECTIONS = 4

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from latent_memory_plugin.bench.conformance.result import CheckResult, holds, skipped
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Subject
+from latent_memory_plugin.engines.hf.prompts import Prompts
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.model.prompts import Prompts
 
 SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTIONS[0]}]
 THINKING = "enable_thinking"

@@ -8,9 +8,9 @@ from torch import Tensor
 from latent_memory_plugin.bench.conformance.result import CheckResult, holds, measured, skipped
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Form, Subject, apart, joined
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.hf.engine import NO_LIMIT
+from latent_memory_plugin.engines.hf.rows import Row, assemble
 from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.model.engine import NO_LIMIT
-from latent_memory_plugin.model.rows import Row, assemble
 
 UNIT = "standard deviations of the logits"
 LATENT_TOKENS = 6

@@ -13,8 +13,8 @@ from latent_memory_plugin.bench.conformance.result import CheckResult, Group
 from latent_memory_plugin.bench.conformance.subject import Subject
 from latent_memory_plugin.bench.conformance.writing import writing
 from latent_memory_plugin.config import ModelConfig
+from latent_memory_plugin.engines.hf import load
 from latent_memory_plugin.errors import LatentMemoryError
-from latent_memory_plugin.model import load
 
 Progress = Callable[[int, int, str], None]
 """(groups done, groups in all, name of the last one)."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.engine import Engine
-from latent_memory_plugin.model.prompts import Prompt, Prompts
-from latent_memory_plugin.model.rows import Row
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.engine import Engine
+from latent_memory_plugin.engines.hf.prompts import Prompt, Prompts
+from latent_memory_plugin.engines.hf.rows import Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -14,8 +14,8 @@ from latent_memory_plugin.bench.conformance.reading import LATENT_TOKENS, UNIT
 from latent_memory_plugin.bench.conformance.result import CheckResult, holds, measured, skipped
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Form, Subject, form
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.model.endings import end_token_ids
-from latent_memory_plugin.model.processors import HONOURED, settings
+from latent_memory_plugin.engines.hf.endings import end_token_ids
+from latent_memory_plugin.engines.hf.processors import HONOURED, settings
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=NEW_TOKENS)
 SAMPLING_OF_ITS_OWN = ("temperature", "top_p", "top_k")

@@ -41,7 +41,7 @@ LOOKED_AT_SHARE = 0.6
 MOST_STEPS, MOST_LINES = 200, 60
 SECONDS_TO_DIE = 120.0
 """A writer that lives longer hangs."""
-PRELOADED = ["latent_memory_plugin.bench.kill.writer", "chromadb.api.client", "latent_memory_plugin.consolidate"]
+PRELOADED = ["latent_memory_plugin.bench.kill.writer", "chromadb.api.client", "latent_memory_plugin.learning.street"]
 
 COUNTED: dict[str, Word] = {
     "episodes": "committed",

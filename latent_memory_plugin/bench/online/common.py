@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latent_memory_plugin import answers
+from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.bench.online.meter import Metered
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.records import Rollout, Vote
-from latent_memory_plugin.seams import Model
-from latent_memory_plugin.vote import vote
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from latent_memory_plugin.bench.online.plan import Plan
 from latent_memory_plugin.bench.online.sets import SETS
 from latent_memory_plugin.bench.online.stream import open_stream
 from latent_memory_plugin.bench.shapes import shape_of
+from latent_memory_plugin.engines.hf.load import EMBEDDED_FOLDER, EMBEDDED_NAME
 from latent_memory_plugin.errors import ModelLoadError
-from latent_memory_plugin.model.load import EMBEDDED_FOLDER, EMBEDDED_NAME
 
 TOTAL = "together"
 COPIES = ("lora_per_problem", "lora_offline")

@@ -35,7 +35,7 @@ class Adapter:
     def __init__(self, common: Common) -> None:
         from peft import LoraConfig, inject_adapter_in_model
 
-        from latent_memory_plugin.model import LanguageModel
+        from latent_memory_plugin.engines.hf import LanguageModel
 
         self._common = common
         module, tokenizer = common.weights()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from latent_memory_plugin import LatentMemory
-from latent_memory_plugin.asker import Asker
+from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.config import Config, NeighbourConfig, TrialConfig

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.base import Conversation, Model
 from latent_memory_plugin.records import Rollout
-from latent_memory_plugin.seams import Conversation, Model
 
 if TYPE_CHECKING:
     from torch import Tensor

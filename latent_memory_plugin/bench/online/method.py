@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from latent_memory_plugin.answers import extract
 from latent_memory_plugin.bench.online.common import PROBLEMS_AT_ONCE, Common
+from latent_memory_plugin.engines.base import Conversation, Model
 from latent_memory_plugin.records import Rollout
-from latent_memory_plugin.seams import Conversation, Model
 
 if TYPE_CHECKING:
     from torch import Tensor

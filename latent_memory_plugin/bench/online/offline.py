@@ -13,9 +13,9 @@ from latent_memory_plugin.bench.online.lora import WHOLE_STREAM, Adapter
 from latent_memory_plugin.bench.online.method import Given, Method, Reader, sourced
 from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, parts, weighted
 from latent_memory_plugin.config import DistilConfig
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.forms.soft_prompt import start
 from latent_memory_plugin.records import Problem
-from latent_memory_plugin.seams import Model
 
 if TYPE_CHECKING:
     from torch import Tensor

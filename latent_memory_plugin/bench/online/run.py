@@ -6,8 +6,8 @@ from latent_memory_plugin.bench.online.plan import Plan, Progress, Steps
 from latent_memory_plugin.bench.online.stream import Stream, open_stream
 from latent_memory_plugin.bench.online.stretch import Stretch
 from latent_memory_plugin.config import DistilConfig
+from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.seams import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def measure(plan: Plan, progress: Progress | None = None) -> list[list[dict[str, Any]]]:
     """For each seed the results of its methods. Raises `InputError` for what cannot be measured."""
-    from latent_memory_plugin.model import LanguageModel
+    from latent_memory_plugin.engines.hf import LanguageModel
 
     names = plan.names
     streams = [open_stream(plan.problems, plan.split, seed, plan.first) for seed in plan.seeds]
@@ -28,7 +28,7 @@ def measure(plan: Plan, progress: Progress | None = None) -> list[list[dict[str,
 
 def weights(plan: Plan) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase, str]":
     """A fresh copy of the model's weights, its tokenizer as the plan asks with it, and its name."""
-    from latent_memory_plugin.model import load
+    from latent_memory_plugin.engines.hf import load
 
     module, tokenizer, name = load.read(plan.model)
     return module, plan.asking.prepare(tokenizer, name), name

@@ -25,7 +25,7 @@ from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.bench.online.plan import Plan, Steps
 from latent_memory_plugin.bench.online.stream import Asked, Stream
 from latent_memory_plugin.bench.online.walk import Walked, right, walk
-from latent_memory_plugin.seams import Model
+from latent_memory_plugin.engines.base import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

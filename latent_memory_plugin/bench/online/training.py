@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.config import DistilConfig
-from latent_memory_plugin.distil.batches import split, token_mean
-from latent_memory_plugin.distil.imitate import Example
+from latent_memory_plugin.objectives.batches import split, token_mean
+from latent_memory_plugin.objectives.imitate import Example
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from latent_memory_plugin.bench.speed.pairs import Row, Wanted, compare, skipped
 from latent_memory_plugin.bench.speed.share import model_share
 from latent_memory_plugin.bench.speed.subject import Dtype, Shape, Subject, build
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.distil import Attempt, Lesson, distil
+from latent_memory_plugin.objectives import Attempt, Lesson, distil
 from latent_memory_plugin.records import Problem
 
 LEARNING = Row(

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from latent_memory_plugin.bench.shapes import PUBLISHED
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.engines.hf.endings import Endings
 from latent_memory_plugin.forms import soft_prompt
-from latent_memory_plugin.model import LanguageModel
-from latent_memory_plugin.model.endings import Endings
 from latent_memory_plugin.records import Problem
 from latent_memory_plugin.sandbox.world import families, stream
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from latent_memory_plugin.access import Access
 from latent_memory_plugin.errors import CorruptError, NotFoundError, StoreError
+from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, Report
 from latent_memory_plugin.store.check.keys import KeyCheck, collections
 from latent_memory_plugin.store.check.space import SpaceCheck

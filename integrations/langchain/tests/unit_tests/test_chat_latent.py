@@ -33,7 +33,7 @@ from pydantic import BaseModel, ValidationError
 
 from latent_memory_plugin import Config, ConfigError, InputError, ModelConfig, ToolCall
 from latent_memory_plugin import LatentMemory as Core
-from latent_memory_plugin.tools import Parsed
+from latent_memory_plugin.answering.tools import Parsed
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Using what was learnt, during the episode: find, route, ask, chat."""

@@ -1,0 +1,247 @@
+"""The only door to Hugging Face: load a causal language model, sample with a Latent per row, score, make keys."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from latent_memory_plugin.config import ModelConfig, SamplingConfig
+from latent_memory_plugin.engines.base import Conversation
+from latent_memory_plugin.engines.hf import load, sample, score
+from latent_memory_plugin.engines.hf.budget import Budget
+from latent_memory_plugin.engines.hf.endings import Endings, end_token_ids, stop_strings, written
+from latent_memory_plugin.engines.hf.engine import Engine
+from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
+from latent_memory_plugin.engines.hf.probe import check_reading
+from latent_memory_plugin.engines.hf.processors import honoured
+from latent_memory_plugin.engines.hf.prompts import Prompts
+from latent_memory_plugin.engines.hf.reward import RewardModel
+from latent_memory_plugin.engines.hf.rows import Row, check_request
+from latent_memory_plugin.errors import ContextLengthError, InputError
+from latent_memory_plugin.forms import soft_prompt
+from latent_memory_plugin.records import Rollout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["LanguageModel", "RewardModel"]
+
+
+class LanguageModel:
+    """A frozen causal language model: what it samples, how likely it finds a completion, where a question lies.
+
+    Methods may be called from several threads. Nothing here changes a weight, and torch's own random numbers are
+    neither used nor moved on.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.name = name
+        """The name in records and errors: a path, a hub id, or `embedded`."""
+        self._engine = Engine(model, honoured(model, name))
+        self._budget = Budget(self._engine)
+        self._tokenizer = tokenizer
+        self._end_ids = end_token_ids(model, tokenizer)
+        self._stop_strings = stop_strings(model)
+        load.check_vocabulary(self._engine, tokenizer, name)
+        check_reading(self._engine, name)
+        self._prompts = Prompts(tokenizer, name, template_arguments)
+        self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2), pooling="last")
+        """Which hidden state becomes a key."""
+
+    @classmethod
+    def load(cls, config: ModelConfig = ModelConfig()) -> Self:
+        """The model a config names. Raises ModelLoadError where it cannot be had or is not usable."""
+        return cls(*load.read(config), config.template_arguments)
+
+    @classmethod
+    def wrap(
+        cls,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        name: str | None = None,
+        template_arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Self:
+        """A model and tokenizer that are loaded already; `requires_grad` and train or evaluation mode stay the
+        caller's.
+
+        `name` defaults to the path or hub id the model was loaded from; `template_arguments` are those of ModelConfig.
+        Raises ModelLoadError where it is not usable.
+        """
+        return cls(model, tokenizer, name or model.name_or_path or str(model.config.model_type), template_arguments)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits: a Latent learnt
+        with one fingerprint is used with no other."""
+        return self._fingerprint
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of a Latent's vectors."""
+        return self._engine.hidden_size
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that prompt, Latent and completion may have together."""
+        return self._engine.context_tokens
+
+    @property
+    def encoder(self) -> str:
+        """Name of the method that makes `keys`."""
+        return self.key_encoder.name
+
+    @property
+    def has_chat_template(self) -> bool:
+        """False where prompts are the plain text of the messages."""
+        return self._prompts.has_chat_template
+
+    @property
+    def chat_template(self) -> str:
+        """The chat template's text; empty where there is none."""
+        return self._prompts.template
+
+    def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
+        """Token ids of the prompt, chat template and beginning-of-sequence token included. Raises InputError."""
+        return self._prompts.read(conversation).ids
+
+    @property
+    def prefix_ids(self) -> tuple[int, ...]:
+        """The token ids of a prompt that stand before a Latent: the beginning-of-sequence token, or none."""
+        prompt = self._prompts.read("?")
+        return prompt.ids[: prompt.bos_tokens]
+
+    def question_ids(self, conversation: Conversation) -> tuple[int, ...]:
+        """The part of `prompt_ids` that is the text of the last user message."""
+        prompt = self._prompts.read(conversation)
+        return prompt.ids[prompt.question]
+
+    def token_embeddings(self, token_ids: Sequence[int]) -> Tensor:
+        """Input embeddings (T, H) float32 of token ids, detached, on the CPU."""
+        ids = torch.tensor([list(token_ids)], dtype=torch.long, device=self._engine.device)  # (1, T)
+        with torch.no_grad():
+            return self._engine.embed(ids)[0].float().cpu()  # (T, H)
+
+    def sample(
+        self,
+        conversations: Sequence[Conversation],
+        latents: Sequence[Tensor | None],
+        n: int,
+        sampling: SamplingConfig,
+        seed: int,
+        *,
+        max_batch_tokens: int | None = None,
+    ) -> list[list[Rollout]]:
+        """`n` rollouts for each conversation, each read with its own Latent (P, H) or none; answers are not extracted.
+
+        The rollouts of a conversation depend on its prompt, its Latent, `sampling` and `seed`, not on what else is
+        asked (up to rounding in the last digits of the logits). Work is split into batches of `max_batch_tokens`
+        tokens, by default as many as fill 1 GiB of cache or half of a GPU's free memory.
+
+        Raises InputError for counts and shapes that do not fit, ContextLengthError where prompt, Latent and
+        `max_new_tokens` exceed the context, WrongModelError for a Latent of another width.
+        """
+        check_request(conversations, latents, n, self.hidden_size)
+        rows = [Row(self._prompts.read(one), latent) for one, latent in zip(conversations, latents, strict=True)]
+        for row in rows:
+            self._check_length(row, sampling.max_new_tokens)
+        endings = self._endings(sampling)
+        budget = max_batch_tokens or self._budget.batch_tokens()
+        drawn = sample.sample(self._engine, rows, n, sampling, seed, endings, budget)
+        return [endings.rollouts(tokens) for tokens in drawn]
+
+    def stream(
+        self, conversation: Conversation, latent: Tensor | None, sampling: SamplingConfig, seed: int
+    ) -> Iterator[Rollout]:
+        """The first rollout that `sample` gives, as far as it has come, after each token. Raises as `sample` does,
+        before anything is read."""
+        check_request([conversation], [latent], 1, self.hidden_size)
+        row = Row(self._prompts.read(conversation), latent)
+        self._check_length(row, sampling.max_new_tokens)
+        return sample.stream(self._engine, row, sampling, seed, self._endings(sampling))
+
+    def log_probabilities(
+        self,
+        conversations: Sequence[Conversation],
+        completions: Sequence[Sequence[int]],
+        latent: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in
+        every row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
+
+        Gradient flows to the Latent alone. Rows of one conversation share a pass over its prompt. Raises as `sample`.
+        """
+        if not conversations or len(conversations) != len(completions) or not all(completions):
+            raise InputError(
+                f"{len(conversations)} conversations and {len(completions)} completions with "
+                f"{[len(one) for one in completions]!r:.200} tokens were given; pass one completion of at least one "
+                "token for each conversation."
+            )
+        if latent is not None:
+            soft_prompt.check(latent, self.hidden_size, finite=False)
+        prompts = [self._prompts.read(one) for one in conversations]
+        for prompt, completion in zip(prompts, completions, strict=True):
+            self._check_length(Row(prompt, latent), len(completion))
+        return score.log_probabilities(self._engine, prompts, completions, latent)
+
+    def graph_tokens(self) -> int:
+        """Tokens that `log_probabilities` and its backward pass may have in 1 GiB, or half of a GPU's free memory."""
+        return self._budget.graph_tokens()
+
+    def completion_ids(self, rollout: Rollout) -> tuple[int, ...]:
+        """The token ids of a rollout; of one whose text came from elsewhere, its tokens and the end token."""
+        if rollout.token_ids:
+            return rollout.token_ids
+        return (*self._prompts.text_ids(rollout.text), self._end_ids[0])
+
+    def written(self, rollout: Rollout) -> str:
+        """The text of a rollout with the special tokens in it, its end token and any stop string left out: some
+        templates mark the calls of tools by them."""
+        return written(rollout, self._tokenizer, self._end_ids)
+
+    def keys(self, conversations: Sequence[Conversation]) -> "np.ndarray":
+        """Keys (N, H) float32 of unit length, read without a Latent; near questions have a large dot product.
+
+        Raises InputError and ContextLengthError.
+        """
+        raw = self.raw_keys(conversations, self.key_encoder.layer, self.key_encoder.pooling)
+        return unit_keys(raw, self._centre)
+
+    def raw_keys(
+        self, conversations: Sequence[Conversation], layer: int, pooling: Literal["mean", "last"] = "mean"
+    ) -> "np.ndarray":
+        """Pooled hidden states (N, H) float32 after `layer` decoder layers, neither centred nor scaled."""
+        prompts = [self._prompts.read(one) for one in conversations]
+        for prompt in prompts:
+            self._check_length(Row(prompt, None), 0)
+        return raw_keys(self._engine, prompts, KeyEncoder(layer, pooling))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return load.fingerprint(self._engine, self._tokenizer)
+
+    @cached_property
+    def _centre(self) -> "np.ndarray":
+        return self.raw_keys(CENTRE_QUESTIONS, self.key_encoder.layer, self.key_encoder.pooling).mean(0)  # (H,)
+
+    def _endings(self, sampling: SamplingConfig) -> Endings:
+        return Endings(self._tokenizer, self._end_ids, (*sampling.stop, *self._stop_strings))
+
+    def _check_length(self, row: Row, new_tokens: int) -> None:
+        total = row.length + new_tokens
+        if total > self.context_tokens:
+            raise ContextLengthError(
+                f"{len(row.prompt.ids)} prompt tokens, {row.latent_tokens} Latent tokens and {new_tokens} new tokens "
+                f"are {total}, more than the {self.context_tokens} that {self.name!r} can read; shorten the question "
+                "or lower max_new_tokens."
+            )

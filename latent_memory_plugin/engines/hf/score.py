@@ -1,0 +1,84 @@
+"""Log-probabilities of given completions, with gradient to the Latent and to nothing else."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from latent_memory_plugin.engines.hf.cache import is_differentiable
+from latent_memory_plugin.engines.hf.engine import Engine, Inputs
+from latent_memory_plugin.engines.hf.head import CHUNK_BYTES, chunked, of_targets
+from latent_memory_plugin.engines.hf.prompts import Prompt
+from latent_memory_plugin.engines.hf.rows import Row, assemble, positions_of
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+Read = Callable[[Inputs, "Cache | None", int], Tensor]
+"""(inputs, cache, keep) → logits (B, keep, V), or the hidden states (B, keep, H) that the head reads."""
+
+
+def log_probabilities(
+    engine: Engine, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], latent: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each completion token (B, T) float32 (float64 from a float64 model), 0 beyond a completion's
+    end, and the mask (B, T) bool of completion tokens; T is the longest completion.
+
+    Rows with the same prompt share one pass over Latent and prompt where the model's cache lets gradients through.
+    """
+    rows = [Row(prompt, latent) for prompt in prompts]
+    targets, mask = _pad(completions, max(map(len, completions)), engine.device)  # (B, T)
+    # A head is looked for only where the logits are worth cutting.
+    head = engine.head if mask.numel() > chunk_tokens(engine) else None
+    with engine.frozen():
+        read = engine.logits if head is None else engine.last_states
+        given = _shared(engine, rows, completions, read)  # (B, T, V or H)
+        if given is None:
+            given = _separate(engine, rows, completions, read)
+        if head is None:
+            return of_targets(given, targets).masked_fill(~mask, 0.0), mask
+        values = chunked(head, given[mask], targets[mask], chunk_tokens(engine))  # (tokens,)
+        return values.new_zeros(mask.shape).masked_scatter(mask, values), mask
+
+
+def chunk_tokens(engine: Engine) -> int:
+    """Tokens whose logits may be held at once."""
+    return max(1, CHUNK_BYTES // (4 * len(engine.embedding)))
+
+
+def _separate(engine: Engine, rows: Sequence[Row], completions: Sequence[Sequence[int]], read: Read) -> Tensor:
+    """What `read` gives for the completion tokens of whole rows, (B, T, ...)."""
+    inputs = assemble(engine, rows, [completion[:-1] for completion in completions])
+    return read(inputs, None, max(map(len, completions)))  # (B, T, ...)
+
+
+def _shared(engine: Engine, rows: Sequence[Row], completions: Sequence[Sequence[int]], read: Read) -> Tensor | None:
+    """The same from one pass over the distinct prompts without their last token, then one over that token and the
+    completions. None where nothing is shared or cannot be."""
+    distinct = list(dict.fromkeys(row.prompt.ids for row in rows))
+    heads = [_without_last({row.prompt.ids: row for row in rows}[ids]) for ids in distinct]
+    cache: Any = engine.new_cache()
+    if len(distinct) == len(rows) or not is_differentiable(cache) or not all(head.length for head in heads):
+        return None
+    prefix = assemble(engine, heads)
+    engine.forward(prefix, cache, keep=1)
+    source = torch.tensor([distinct.index(row.prompt.ids) for row in rows], device=engine.device)  # (B,)
+    cache.reorder_cache(source)
+    longest = max(map(len, completions))
+    tails = [[row.prompt.ids[-1], *completion[:-1]] for row, completion in zip(rows, completions, strict=True)]
+    ids, present = _pad(tails, longest, engine.device)  # (B, T)
+    mask = torch.cat([prefix.mask[source], present.long()], dim=1)  # (B, prefix + T)
+    return read(Inputs(ids, None, mask, positions_of(mask)[:, -longest:]), cache, longest)  # (B, T, ...)
+
+
+def _without_last(row: Row) -> Row:
+    ids = row.prompt.ids[:-1]
+    return Row(row.prompt._replace(ids=ids, bos_tokens=min(row.prompt.bos_tokens, len(ids))), row.latent)
+
+
+def _pad(sequences: Sequence[Sequence[int]], width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (B, width), 0 on the right, and the bool mask of those that are there."""
+    ids = torch.tensor([[*one, *[0] * (width - len(one))] for one in sequences], device=device)  # (B, width)
+    lengths = torch.tensor([len(one) for one in sequences], device=device)
+    return ids, torch.arange(width, device=device) < lengths[:, None]

@@ -1,0 +1,1 @@
+"""From an episode to a Latent: one file per stage, drawn in `street.py`."""

@@ -1,0 +1,72 @@
+"""Judging a completion: does it agree with the vote, and what does an external reward say?"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.vote import vote
+from latent_memory_plugin.errors import RewardError
+from latent_memory_plugin.records import Rollout, Vote
+
+Reward = Callable[[str, str], float]
+"""(question, completion text) → 0 to 1, such as the share of unit tests that pass; from 0.5 on it is accepted."""
+
+ACCEPTED = 0.5
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Turns rollouts into votes and answers into scores. Frozen and without state: the same text is judged the same."""
+
+    extract: Callable[[str], str | None]
+    """Completion text → answer."""
+    reward: Reward | None = None
+    """An external reward; None leaves everything to the vote."""
+    mode: Literal["replace", "join"] = "replace"
+    """`replace`: what the reward accepts is right. `join`: what it rejects loses its vote."""
+
+    def read(self, question: str, rollout: Rollout) -> Rollout:
+        """The rollout with its answer and its reward filled in. Raises RewardError."""
+        answer = rollout.answer if rollout.answer is not None else self.extract(rollout.text)
+        if self.reward is None:
+            return rollout.model_copy(update={"answer": answer})
+        worth = rollout.reward if rollout.reward is not None else _reward(self.reward, question, rollout.text)
+        if self._replaces and answer is None and worth >= ACCEPTED:
+            answer = rollout.text.strip() or None  # code, or a proof: what is accepted is its own answer
+        return rollout.model_copy(update={"answer": answer, "reward": worth})
+
+    def vote(self, rollouts: tuple[Rollout, ...]) -> Vote:
+        """The vote of rollouts that were read; those the reward rejects count as without an answer."""
+        answers = [None if _rejected(rollout) else rollout.answer for rollout in rollouts]
+        return vote(answers, confirmed=self._replaces)
+
+    def score(self, question: str, answer: str | None, rollout: Rollout) -> float:
+        """1 where a completion agrees with the vote's answer (and is not rejected), else 0; with a reward in its place,
+        that reward. Raises RewardError."""
+        seen = self.read(question, rollout)
+        if self._replaces and seen.reward is not None:
+            return seen.reward
+        return float(agree(seen.answer, answer) and not _rejected(seen))
+
+    @property
+    def _replaces(self) -> bool:
+        return self.reward is not None and self.mode == "replace"
+
+
+def _rejected(rollout: Rollout) -> bool:
+    return rollout.reward is not None and rollout.reward < ACCEPTED
+
+
+def _reward(reward: Reward, question: str, text: str) -> float:
+    try:
+        worth = float(reward(question, text))
+    except Exception as exc:
+        raise RewardError(
+            f"The reward raised {type(exc).__name__}: {exc} for the completion {text!r:.60}; it must return a number "
+            "from 0 to 1 for every text."
+        ) from exc
+    if not (math.isfinite(worth) and 0 <= worth <= 1):
+        raise RewardError(f"The reward gave {worth!r} for the completion {text!r:.60}; it must be from 0 to 1.")
+    return worth
