@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from latent_memory_plugin.errors import ConfigError
-from latent_memory_plugin.records.base import FrozenConfig, Positive, Rate, Share, ordered
+from latent_memory_plugin.frozen import FrozenConfig, Positive, Rate, Share, ordered
 
 RewardScale = Literal["group", "batch", "none"]
 
@@ -19,6 +19,8 @@ class ModelConfig(FrozenConfig):
 
     name: str | None = None
     """Path or hub id; None is the embedded model."""
+    engine: str = "hf"
+    """What runs it: the name of an engine."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

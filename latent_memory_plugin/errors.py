@@ -9,6 +9,8 @@
     │   └── WrongModelError       a Latent or a root belongs to another model
     ├── RewardError           a reward or a verifier of the caller's failed or gave no usable number
     ├── DistilError           learning a Latent broke off (a value was not finite, nothing to learn from)
+    ├── PluginError           a form, objective, engine, key or executor that was plugged in raised
+    ├── CancelledError        what was under way was cancelled; what had been sampled is kept
     ├── WorkerError           the background worker is paused, held up or not done in time
     └── StoreError            the disk cannot do what was asked
         ├── StoreLockedError      another process owns the root
@@ -60,6 +62,14 @@ class RewardError(LatentMemoryError):
 
 class DistilError(LatentMemoryError):
     """Learning a Latent broke off."""
+
+
+class PluginError(LatentMemoryError):
+    """A form, objective, engine, key or executor that was plugged in raised."""
+
+
+class CancelledError(LatentMemoryError):
+    """What was under way was cancelled; what had been sampled is kept."""
 
 
 class WorkerError(LatentMemoryError):

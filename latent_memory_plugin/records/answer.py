@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from latent_memory_plugin.records.base import Count, Frozen, new_id
+from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.records.base import Count, new_id
 from latent_memory_plugin.records.episode import Rollout, Vote
 from latent_memory_plugin.records.latent import Trial
 

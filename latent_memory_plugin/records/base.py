@@ -1,94 +1,16 @@
-"""What records and configs have in common: frozen pydantic models whose refusals are this library's errors, ids, hashes
-and ranges."""
+"""What the records have in common: ids, hashes and ranges."""
 
 import hashlib
 import uuid
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from typing_extensions import Self
+from pydantic import Field
 
-from latent_memory_plugin.errors import ConfigError, InputError, LatentMemoryError
+from latent_memory_plugin.frozen import Share
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+__all__ = ["Count", "Share", "new_id", "of_look", "question_hash"]
+
 Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0.0)]
-
-MAX_NAMED = 100
-"""Refused values that a message names one by one."""
-
-
-def explain(error: ValidationError) -> str:
-    """One line that names each refused field, its value and what was expected of it."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'record'}={item.get('input')!r:.120}: {item['msg']}"
-        for item in error.errors(include_url=False, include_context=False)
-    )
-
-
-def encodable(text: str) -> str:
-    """The text, where it can be written as UTF-8; else raises InputError."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise InputError(f"The text {text!r:.80} holds half a surrogate pair and cannot be stored; repair it.") from exc
-    return text
-
-
-class Frozen(BaseModel):
-    """Base of records and configs: frozen, unknown fields refused, wrong values raise this library's errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, /, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as exc:
-            raise self._translated(exc) from exc
-
-    @classmethod
-    def _translated(cls, error: ValidationError) -> LatentMemoryError:
-        """An error of this library that a validator raised, as it is; else a refusal that names the fields."""
-        if error.error_count() > MAX_NAMED:  # naming each of a million takes a minute
-            return cls._refusal(f"{error.error_count():,} values; what came is hardly a {cls.__name__}")
-        causes = (item.get("ctx", {}).get("error") for item in error.errors(include_url=False))
-        raised = next((cause for cause in causes if isinstance(cause, LatentMemoryError)), None)
-        return raised or cls._refusal(explain(error))
-
-    @classmethod
-    def _refusal(cls, reasons: str) -> LatentMemoryError:
-        return InputError(f"{cls.__name__} refused {reasons}.")
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """The record written by `model_dump_json`. Raises the same error as the constructor."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as exc:
-            raise cls._translated(exc) from exc
-
-
-class FrozenConfig(Frozen):
-    """Base of configs: a refusal names the settings there are."""
-
-    @classmethod
-    def _refusal(cls, reasons: str) -> LatentMemoryError:
-        known = ", ".join(cls.model_fields)
-        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
-
-
-Settings = TypeVar("Settings", bound=FrozenConfig)
-
-
-def ordered(config: Settings, least: str, most: str) -> Settings:
-    """The config. Raises ConfigError where one setting exceeds the other."""
-    low, high = getattr(config, least), getattr(config, most)
-    if low > high:
-        raise ConfigError(
-            f"{type(config).__name__} has {least}={low!r} above {most}={high!r}; lower the one or raise the other."
-        )
-    return config
 
 
 def of_look(confidence: float, number: int) -> float:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records.answer import Answer
-from latent_memory_plugin.records.base import Frozen, new_id
+from latent_memory_plugin.records.base import new_id
 
 
 @dataclass(frozen=True)

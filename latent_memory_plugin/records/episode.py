@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.records.base import Frozen, Share, encodable, new_id, question_hash
+from latent_memory_plugin.frozen import Frozen, encodable
+from latent_memory_plugin.records.base import Share, new_id, question_hash
 
 MAX_QUESTION_CHARACTERS = 65_536
 NOT_KEPT = "(text not kept)"
@@ -130,6 +131,8 @@ class Episode(Frozen):
     """`pending` until something is known, then `learnt`, `refused` or `failed`."""
     reason: str = ""
     """Why it is in this state, in words."""
+    attempt: str | None = None
+    """Id of the attempt at a Latent that settled it; None where none did."""
     created: float = Field(default_factory=time.time)
     """Unix time in seconds."""
 
@@ -137,3 +140,22 @@ class Episode(Frozen):
     def question(self) -> str:
         """The text of the problem."""
         return self.problem.question
+
+
+class Neighbour(Frozen):
+    """An episode as one of many around a key: what ranks it, without its texts and rollouts."""
+
+    id: str
+    """Of the episode."""
+    problem_hash: str
+    """SHA-256 of its question."""
+    has_text: bool
+    """False where only the hash of the question was kept."""
+    vote: Vote | None
+    """What its rollouts agree on."""
+    state: EpisodeState
+    """As the journal has it."""
+    attempt: str | None
+    """Id of the attempt that settled it."""
+    similarity: Annotated[float, Field(ge=-1.0, le=1.0)]
+    """Cosine similarity of its key to the key that was asked for."""

@@ -1,12 +1,17 @@
-"""What was learnt: `Trial`, `Latent`, `Candidate`, and its life after that: `Standing`, `Use`."""
+"""What was learnt: `Trial`, `Latent`, `Candidate`, and its life after that: `Standing`, `Use`.
+
+Legend: P latent tokens, H hidden size, D key size.
+"""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from latent_memory_plugin.records.base import Count, Frozen, Share, new_id
+from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.records.base import Count, Share, new_id
 from latent_memory_plugin.records.episode import Vote
 
 if TYPE_CHECKING:
@@ -49,16 +54,16 @@ class Trial(Frozen):
 
 
 class Latent(Frozen):
-    """The record of one stored Latent. Its tensors `latent` (P, H) and `key` (D,), float32, lie beside it."""
+    """The record of one stored Latent. Its tensors and its key (D,), float32, lie beside it."""
 
     id: str = Field(default_factory=new_id, pattern=r"^[0-9a-f]{32}$")
     """32 hexadecimal digits; also the name of its file."""
     namespace: str
     """The namespace it was learnt in."""
-    form: Literal["soft_prompt"] = "soft_prompt"
-    """How the tensor enters the model."""
-    shape: tuple[Size, Size]
-    """Latent tokens P and hidden size H."""
+    form: str = "soft_prompt"
+    """How its tensors enter the model: the name of a form."""
+    shapes: Annotated[dict[str, tuple[Size, ...]], Field(min_length=1)]
+    """Shape of each tensor by its name; a soft prompt has one, `latent`, of shape (P, H)."""
     dtype: Literal["float32"] = "float32"
     """Number format of the stored tensors."""
     model: str
@@ -85,6 +90,24 @@ class Latent(Frozen):
     """Id of the Latent it took the place of; None for the first of its neighbourhood."""
     created: Time = Field(default_factory=time.time)
     """Unix time in seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_tensor(cls, fields: Any) -> Any:
+        """`shape=(P, H)` is that of the one tensor `latent`, as files of schema 1 have it."""
+        if not isinstance(fields, dict) or "shape" not in fields:
+            return fields
+        named = dict(cast("dict[str, Any]", fields))
+        shape = named.pop("shape")
+        return {"shapes": {"latent": shape}} | named
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its first tensor: (P, H) of a soft prompt."""
+        return next(iter(self.shapes.values()))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class Standing(Frozen):
@@ -160,9 +183,14 @@ class Holding:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate after its trial, whatever came of it: for measurements, never stored as such."""
+    """What a plan came to, whatever becomes of it: a Latent as it would be stored, and its trial in it."""
 
     latent: Latent
-    """Its record, as it would be stored; the trial is in it."""
-    tensor: "np.ndarray"
-    """(P, H) float32."""
+    """Its record; its id is that of the attempt."""
+    tensors: "Mapping[str, np.ndarray]"
+    """By name, float32."""
+
+    @property
+    def tensor(self) -> "np.ndarray":
+        """The first of them: (P, H) of a soft prompt."""
+        return next(iter(self.tensors.values()))

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from latent_memory_plugin.records.base import Count, Frozen
+from latent_memory_plugin.frozen import Frozen
+from latent_memory_plugin.records.base import Count
 
 WorkerStatus = Literal["running", "idle", "paused", "stopped"]
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from typing_extensions import Self
 
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError
-from latent_memory_plugin.records.base import Frozen
+from latent_memory_plugin.frozen import Frozen
 
 
 class Access(Frozen):

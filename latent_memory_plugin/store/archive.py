@@ -14,8 +14,8 @@ from typing import Annotated, BinaryIO, NamedTuple
 from pydantic import Field
 
 from latent_memory_plugin.errors import StoreError
+from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records import Episode
-from latent_memory_plugin.records.base import Frozen
 from latent_memory_plugin.store.disk import TEMPORARY, move_file, writing
 
 SCHEMA = 1

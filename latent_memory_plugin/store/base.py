@@ -1,7 +1,7 @@
 """What the stages need of a store, so that real ones and fakes are exchanged. Legend: P latent tokens, H hidden size,
 D key size."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Evicted,
         Holding,
         Latent,
+        Neighbour,
         Queued,
         Standing,
         Use,
@@ -43,8 +44,14 @@ class AnyStore(Protocol):
         """The key (D,) an episode was committed with."""
         ...
 
-    def near_episodes(self, key: "np.ndarray", limit: int) -> "list[tuple[Episode, float]]":
-        """The episodes with the nearest keys and their cosine similarity, nearest first."""
+    def neighbours(self, key: "np.ndarray", least: float) -> "list[Neighbour]":
+        """All episodes whose keys have at least this cosine similarity to a key (D,), nearest first, without their
+        texts and rollouts."""
+        ...
+
+    def settle(self, episode_id: str, state: "EpisodeState", reason: str, attempt: str | None = None) -> bool:
+        """Journals what became of a pending episode, and in which attempt; False where it is settled or gone already.
+        Durable when it returns."""
         ...
 
     def enqueue(self, episode_id: str, limit: int) -> bool:
@@ -80,16 +87,16 @@ class AnyStore(Protocol):
         """Held, for moments, by a change that depends on what was read before: nobody else changes the namespace."""
         ...
 
-    def put(self, latent: "Latent", tensor: "np.ndarray", key: "np.ndarray") -> None:
-        """Stores a Latent with its tensor (P, H) and key (D,); durable when it returns."""
+    def put(self, latent: "Latent", tensors: "Mapping[str, np.ndarray]", key: "np.ndarray") -> None:
+        """Stores a Latent with its tensors by name, float32, and its key (D,); durable when it returns."""
         ...
 
     def latent(self, latent_id: str) -> "Latent":
         """The record of that id."""
         ...
 
-    def tensor(self, latent_id: str) -> "np.ndarray":
-        """The tensor (P, H) of that id."""
+    def tensors(self, latent_id: str) -> "dict[str, np.ndarray]":
+        """The tensors of that id by name, float32."""
         ...
 
     def latents(self) -> "Iterator[Latent]":

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from latent_memory_plugin import __version__
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records import Episode
-from latent_memory_plugin.records.base import Frozen
 from latent_memory_plugin.store.archive import EPISODES, STANDINGS, USES, EpisodeLine, Manifest, Source, write_archive
 from latent_memory_plugin.store.files import SUFFIX
 from latent_memory_plugin.store.packing import read_content

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from latent_memory_plugin.errors import InputError, StoreError, WrongModelError
+from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records import Standing, Use
-from latent_memory_plugin.records.base import Frozen
 from latent_memory_plugin.store.archive import EPISODES, STANDINGS, USES, EpisodeLine, Manifest
 from latent_memory_plugin.store.files import SUFFIX, LatentFiles
 from latent_memory_plugin.store.redaction import short_latent, short_use

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from latent_memory_plugin.errors import LatentMemoryError
-from latent_memory_plugin.records.base import Frozen
+from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.store.disk import make_folder, sync_folder, writing
 
 Part = Literal["root", "latents", "journal", "index"]
