@@ -35,3 +35,26 @@ def check(tensor: Tensor, hidden_size: int, *, finite: bool = True) -> None:
         )
     if finite and not bool(torch.isfinite(tensor).all()):
         raise InputError(f"The Latent {tuple(tensor.shape)} holds NaN or infinity; learn it again.")
+
+
+class SoftPrompt:
+    """tmp"""
+
+    needs = frozenset({"vectors"})
+
+    def start(self, reader, problem, latent_tokens):
+        return {"latent": start(reader, problem, latent_tokens)}
+
+    def check(self, tensors, engine, *, finite=True):
+        check(tensors["latent"], engine.hidden_size, finite=finite)
+
+    def enter(self, tensors):
+        from latent_memory_plugin.forms.base import Entry
+
+        return Entry(vectors=tensors["latent"])
+
+    def latent_tokens(self, tensors):
+        return len(tensors["latent"])
+
+
+SOFT_PROMPT = SoftPrompt()

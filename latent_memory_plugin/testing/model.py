@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class FakeModel:
     """Name of the key method."""
     chat_template: str = ""
     """There is none."""
+    takes: frozenset[str] = frozenset({"vectors"})
+    """Fields of an entry that it reads."""
     context_tokens: int = 10_000
     """Tokens that prompt, Latent and completion may have together; only what learning accepts depends on it."""
     biases: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -94,7 +96,7 @@ class FakeModel:
         import torch
 
         plain = torch.tensor([[self._odds(_question(one), None)] for one in conversations])  # (B, 1)
-        odds = plain if latent is None else plain + 4 * latent.mean()  # (B, 1)
+        odds = plain if latent is None else plain + 4 * _vectors(latent).mean()  # (B, 1)
         signs = torch.tensor([[1.0 if ids[0] == FIRST else -1.0] for ids in completions])  # (B, 1)
         return torch.nn.functional.logsigmoid(signs * odds), torch.ones(len(completions), 1, dtype=torch.bool)
 
@@ -108,7 +110,7 @@ class FakeModel:
 
     def _odds(self, question: str, latent: "Tensor | None") -> float:
         plain = float(self.biases.get(question, self.bias))
-        return plain if latent is None else plain + 4 * float(latent.mean())
+        return plain if latent is None else plain + 4 * float(_vectors(latent).mean())
 
     def _rollouts(self, question: str, odds: float, n: int, sampling: SamplingConfig, seed: int) -> list[Rollout]:
         if question not in self.answers:
@@ -124,6 +126,12 @@ def _question(conversation: Conversation) -> str:
         return conversation
     messages = conversation.messages if isinstance(conversation, Dialogue) else conversation
     return str(messages[-1]["content"])
+
+
+def _vectors(latent: Any) -> Any:
+    from latent_memory_plugin.forms import FORMS, Loaded
+
+    return FORMS.get(latent.form).enter(latent.tensors).vectors if isinstance(latent, Loaded) else latent
 
 
 def _direction(topic: str) -> np.ndarray:

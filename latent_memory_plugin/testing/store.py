@@ -9,7 +9,18 @@ from typing import TypeVar
 import numpy as np
 
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Evicted, Holding, Latent, Queued, Standing, Use
+from latent_memory_plugin.records import (
+    USABLE,
+    Episode,
+    EpisodeState,
+    Evicted,
+    Holding,
+    Latent,
+    Neighbour,
+    Queued,
+    Standing,
+    Use,
+)
 
 Kept = TypeVar("Kept")
 
@@ -21,7 +32,7 @@ class InMemoryStore:
     _episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
     _episode_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     _latents: dict[str, Latent] = field(default_factory=dict[str, Latent])
-    _tensors: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    _tensors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict[str, dict[str, np.ndarray]])
     _latent_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     _standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     _uses: dict[tuple[str, str], Use] = field(default_factory=dict[tuple[str, str], Use])
@@ -51,9 +62,19 @@ class InMemoryStore:
         """(D,)."""
         return _get(self._episode_keys, episode_id)
 
-    def near_episodes(self, key: np.ndarray, limit: int) -> list[tuple[Episode, float]]:
+    def neighbours(self, key: np.ndarray, least: float) -> list[Neighbour]:
         """Nearest first."""
-        return [(self._episodes[one], similarity) for one, similarity in _nearest(self._episode_keys, key, limit)]
+        near = _nearest(self._episode_keys, key, len(self._episode_keys))
+        return [_neighbour(self._episodes[one], similarity) for one, similarity in near if similarity >= least]
+
+    def settle(self, episode_id: str, state: EpisodeState, reason: str, attempt: str | None = None) -> bool:
+        """Pending ones alone."""
+        with self._guard:
+            episode = self._episodes.get(episode_id)
+            if episode is None or episode.state != "pending":
+                return False
+            self.update(episode.model_copy(update={"state": state, "reason": reason, "attempt": attempt}))
+            return True
 
     def enqueue(self, episode_id: str, limit: int) -> bool:
         """Appends an episode to the queue, once."""
@@ -104,16 +125,16 @@ class InMemoryStore:
         with self._guard:
             yield
 
-    def put(self, latent: Latent, tensor: np.ndarray, key: np.ndarray) -> None:
+    def put(self, latent: Latent, tensors: Mapping[str, np.ndarray], key: np.ndarray) -> None:
         """Keeps a Latent."""
-        self._latents[latent.id], self._tensors[latent.id], self._latent_keys[latent.id] = latent, tensor, key
+        self._latents[latent.id], self._tensors[latent.id], self._latent_keys[latent.id] = latent, dict(tensors), key
 
     def latent(self, latent_id: str) -> Latent:
         """The record of that id."""
         return _get(self._latents, latent_id)
 
-    def tensor(self, latent_id: str) -> np.ndarray:
-        """(P, H)."""
+    def tensors(self, latent_id: str) -> dict[str, np.ndarray]:
+        """By name."""
         return _get(self._tensors, latent_id)
 
     def latents(self) -> Iterator[Latent]:
@@ -173,7 +194,7 @@ class InMemoryStore:
         uses = self.uses(latent_id=latent.id)
         return Holding(
             latent_id=latent.id,
-            bytes=self._tensors[latent.id].nbytes + self._latent_keys[latent.id].nbytes,
+            bytes=sum(one.nbytes for one in self._tensors[latent.id].values()) + self._latent_keys[latent.id].nbytes,
             stored=latent.created,
             state=self.standing(latent.id).state,
             wins=sum(use.correct is True for use in uses),
@@ -186,6 +207,18 @@ def _get(kept: Mapping[str, Kept], wanted: str) -> Kept:
     if wanted not in kept:
         raise NotFoundError(f"Nothing has the id {wanted!r}.")
     return kept[wanted]
+
+
+def _neighbour(episode: Episode, similarity: float) -> Neighbour:
+    return Neighbour(
+        id=episode.id,
+        problem_hash=episode.problem.hash,
+        has_text=episode.problem.has_text,
+        vote=episode.vote,
+        state=episode.state,
+        attempt=episode.attempt,
+        similarity=min(1.0, max(-1.0, similarity)),
+    )
 
 
 def _nearest(keys: Mapping[str, np.ndarray], key: np.ndarray, limit: int) -> list[tuple[str, float]]:
