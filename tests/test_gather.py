@@ -13,9 +13,8 @@ from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.learning.rollouts import derived_seed
 from latent_memory_plugin.learning.street import Street, run
-from latent_memory_plugin.learning.work import Scope
+from latent_memory_plugin.learning.work import Scope, derived_seed
 from latent_memory_plugin.records import Episode, Rollout
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel, InMemoryStore

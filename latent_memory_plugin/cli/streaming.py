@@ -62,6 +62,7 @@ def online(
     from latent_memory_plugin.bench.online.plan import Plan
     from latent_memory_plugin.bench.online.report import summarise
     from latent_memory_plugin.bench.online.run import measure
+    from latent_memory_plugin.bench.picture import check_plotting
     from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
@@ -71,6 +72,7 @@ def online(
     plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
     if cost is not None:
         return costing.estimate(shared, [plan], cost)
+    check_plotting()
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
     present(shared, report, out)

@@ -14,8 +14,7 @@ from latent_memory_plugin.learning.neighbourhood import (
     nearby,
     neighbourhood,
 )
-from latent_memory_plugin.learning.rollouts import derived_seed
-from latent_memory_plugin.learning.work import Plan, Scope, outcome_of
+from latent_memory_plugin.learning.work import Plan, Scope, derived_seed, outcome_of
 from latent_memory_plugin.records import Episode, Latent, Neighbour, Outcome, OutcomeStatus, new_id
 from latent_memory_plugin.store.base import AnyStore
 

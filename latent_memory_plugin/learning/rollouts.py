@@ -3,11 +3,10 @@
 A vote takes as many as it needs: a few at first, twice as many as long as more can change which answer leads.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from latent_memory_plugin.config import VoteConfig
-from latent_memory_plugin.learning.work import Draw, Scope
+from latent_memory_plugin.learning.work import Draw, Scope, derived_seed
 from latent_memory_plugin.records import Episode, Rollout, Vote, lead_probability
 
 ENOUGH_FOR_A_VOTE = 2
@@ -65,8 +64,3 @@ def joined(episode: Episode, fresh: Sequence[Rollout], scope: Scope) -> Episode:
     rollouts = tuple(judge.read(episode.question, one) for one in (*episode.rollouts, *fresh))
     vote = judge.vote(rollouts) if len(rollouts) >= ENOUGH_FOR_A_VOTE else None
     return episode.model_copy(update={"rollouts": rollouts, "vote": vote})
-
-
-def derived_seed(seed: int, purpose: str) -> int:
-    """A seed below 2³¹ that depends on the configured seed and on what it is for."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:4], "big") >> 1

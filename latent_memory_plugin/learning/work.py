@@ -4,6 +4,7 @@ they can be sent to another thread, process or machine.
 Legend: P latent tokens, H hidden size, D key size.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,6 +135,11 @@ def outcome_of(episode: Episode, status: OutcomeStatus, reason: str, latent_id: 
         episode_id=episode.id,
         vote=episode.vote,
     )
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed below 2³¹ that depends on the configured seed and on what it is for."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:4], "big") >> 1
 
 
 class Progress(NamedTuple):
