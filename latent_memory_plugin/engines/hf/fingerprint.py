@@ -38,12 +38,12 @@ def fingerprint(engine: Engine, tokenizer: "PreTrainedTokenizerBase") -> str:
     idle, scales = _adapters(model)
     ends = [module for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module is not None]
     of_tokens = {id(weight) for module in ends for weight in module.parameters()}
-    hashed: list[str] = []
+    hashed: set[str] = set()  # what is tied counts once, also where it is held twice
     for name, weight in _weights(engine):
         layer = [part for part in name.split(".") if part.isdigit()]
         for part in _parts(weight) if id(weight) not in idle else ():
             kept = part[:rows] if id(weight) in of_tokens and part.ndim and len(part) >= rows else part
-            hashed.append(json.dumps([layer, list(kept.shape), sha256(_bytes(_sampled(kept))).hexdigest()]))
+            hashed.add(json.dumps([layer, list(kept.shape), sha256(_bytes(_sampled(kept))).hexdigest()]))
     facts = _facts(engine) | {"width": engine.hidden_size, "adapters": scales, "weights": sorted(hashed)}
     return _digest(facts, vocabulary).hexdigest()
 

@@ -41,12 +41,14 @@ def raw_keys(engine: Engine, prompts: Sequence[Prompt], encoder: KeyEncoder) -> 
     there."""
     if not 0 <= encoder.layer <= engine.layers:
         raise ConfigError(f"Layer {encoder.layer!r} does not exist; the model has 0 to {engine.layers}.")
-    found = np.zeros((len(prompts), engine.hidden_size), dtype=np.float32)  # (N, H)
+    found: dict[int, np.ndarray] = {}  # (H,) each, the width of the layers, which need not be that of the embeddings
     with engine.frozen(), torch.inference_mode():
         for batch in batches([len(prompt.ids) for prompt in prompts], 1, 0, BATCH_TOKENS):
             numbers = [number for number, _ in batch]
-            found[numbers] = _pooled(engine, [prompts[number] for number in numbers], encoder).cpu().numpy()
-    return found
+            pooled = _pooled(engine, [prompts[number] for number in numbers], encoder)  # (batch, H)
+            found.update(zip(numbers, pooled.cpu().numpy(), strict=True))
+    rows = [found[number] for number in range(len(prompts))]
+    return np.stack(rows) if rows else np.zeros((0, engine.hidden_size), dtype=np.float32)  # (N, H)
 
 
 def _pooled(engine: Engine, prompts: Sequence[Prompt], encoder: KeyEncoder) -> Tensor:

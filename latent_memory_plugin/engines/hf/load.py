@@ -262,7 +262,7 @@ def unwrapped(model: Any, tokenizer: Any, name: str | None) -> "PreTrainedModel"
     outer, name = model, name or type(model).__name__
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelLoadError(
-            f"The tokenizer of {name!r} is {tokenizer!r:.80}; pass the model's own, as "
+            f"The tokenizer of {name!r} is a {type(tokenizer).__name__}; pass the model's own, as "
             "AutoTokenizer.from_pretrained(...) gives it."
         )
     while True:
