@@ -1,5 +1,6 @@
 """One small frozen config per stage. Every default is written here and nowhere else; unknown keys are refused."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
@@ -8,7 +9,7 @@ from typing_extensions import Self
 
 from latent_memory_plugin.errors import ConfigError
 from latent_memory_plugin.frozen import FrozenConfig, Positive, Rate, Share, ordered
-from latent_memory_plugin.plugins import ENGINES, EXECUTORS, FORMS, OBJECTIVES
+from latent_memory_plugin.plugins import ENGINES, EXECUTORS, FORMS, KEYS, OBJECTIVES
 
 RewardScale = Literal["group", "batch", "none"]
 
@@ -29,6 +30,16 @@ class ModelConfig(FrozenConfig):
     """Number format of the weights; auto keeps the checkpoint's own."""
     device: str = "auto"
     """`cuda`, `cuda:1`, `mps`, `cpu`; auto takes the first of these that is there."""
+    device_map: str | dict[str, int | str] | None = None
+    """In place of `device`, layers on several devices as transformers spreads them: `auto`, `balanced`, or a module's
+    name → its device."""
+    max_memory: dict[int | str, int | str] | None = None
+    """With a `device_map` that transformers makes: device → bytes or `"20GiB"` that weights may take there."""
+    attn_implementation: str | None = None
+    """`sdpa`, `eager`, `flash_attention_2`; None is transformers' choice."""
+    quantization_config: dict[str, Any] | None = None
+    """How transformers quantises the weights while it loads them: `{"load_in_4bit": True}`, or one of its own config
+    objects, of which this is the dictionary."""
     trust_remote_code: bool = False
     """True runs Python code that comes with the checkpoint: only for checkpoints you trust."""
     template_arguments: dict[str, bool | int | float | str] = Field(default_factory=dict)
@@ -41,6 +52,29 @@ class ModelConfig(FrozenConfig):
     @classmethod
     def _is_engine(cls, name: str) -> str:
         return ENGINES.check(name)
+
+    @field_validator("quantization_config", mode="before")
+    @classmethod
+    def _as_json(cls, given: Any) -> Any:
+        try:
+            named = given.to_dict() if hasattr(given, "to_dict") else given
+            return json.loads(json.dumps(named, default=lambda one: str(one).removeprefix("torch.")))
+        except TypeError as exc:
+            raise ConfigError(f"quantization_config={given!r:.120} cannot be stored as JSON ({exc}).") from exc
+
+    @field_validator("max_memory")
+    @classmethod
+    def _numbers_are_devices(cls, given: dict[int | str, int | str] | None) -> dict[int | str, int | str] | None:
+        """JSON has texts for keys alone."""
+        return given and {int(one) if str(one).isdecimal() else one: most for one, most in given.items()}
+
+    @model_validator(mode="after")
+    def _one_way_to_devices(self) -> Self:
+        if self.device_map is not None and self.device != "auto":
+            raise ConfigError(f"device={self.device!r} and device_map={self.device_map!r:.80} exclude one another.")
+        if self.max_memory is not None and self.device_map is None:
+            raise ConfigError(f"max_memory={self.max_memory!r:.80} bounds a device_map; set device_map='auto', too.")
+        return self
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -166,7 +200,8 @@ class DistilConfig(FrozenConfig):
             name for one in OBJECTIVE_CONFIGS.values() for name in one.model_fields if _is_default(one, name, fields)
         }
         kept: dict[str, Any] = {name: value for name, value in fields.items() if name not in unset}
-        return kept | {"objective": objective}
+        kept["objective"] = objective
+        return kept
 
 
 def _is_default(config: type[ObjectiveConfig], name: str, fields: Mapping[str, Any]) -> bool:
@@ -218,8 +253,14 @@ class RetrieveConfig(FrozenConfig):
 
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.75
     """Cosine similarity of the question's key and the Latent's key from which the Latent is used."""
-    key: Literal["kv", "input"] = "kv"
-    """What a key is made of: `kv`, the model's own activations on the question; `input`, the embedding of its text."""
+    key: str = "kv"
+    """What a key is made of, by name: `kv`, the model's own activations on the question; `input`, the embedding of its
+    text; or a kind that was registered."""
+
+    @field_validator("key")
+    @classmethod
+    def _key_is_known(cls, name: str) -> str:
+        return KEYS.check(name)
 
 
 class RouteConfig(FrozenConfig):

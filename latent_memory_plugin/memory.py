@@ -19,7 +19,7 @@ from latent_memory_plugin import answers
 from latent_memory_plugin.answering import intake
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.cancellation import answering
-from latent_memory_plugin.errors import ConfigError, InputError, NotFoundError
+from latent_memory_plugin.errors import InputError, NotFoundError
 from latent_memory_plugin.records import (
     USABLE,
     Answer,
@@ -379,7 +379,8 @@ class LatentMemory:
         from latent_memory_plugin.forms.peft import export_adapter
 
         latent = self.latent(latent_id)
-        return export_adapter(self.opened.model, latent, self._store.tensors(latent_id), Path(folder))
+        tensors = self._store.tensors(latent_id)
+        return export_adapter(self.opened.model, latent_id, tensors, Path(folder), latent.form)
 
     def import_peft(self, folder: str | Path, question: str, state: Literal["probation", "live"] = "probation") -> str:
         """Stores a PEFT prompt-tuning adapter as a Latent that is read for questions like this one; its id.
@@ -490,17 +491,13 @@ class LatentMemory:
             return self._taught[0]
 
     def _make_learner(self, opened: Opened) -> "tuple[Learner, Running]":
-        from latent_memory_plugin.forms import FORMS
+        from latent_memory_plugin.forms import readable
         from latent_memory_plugin.learning.learner import Learner
         from latent_memory_plugin.learning.street import run
         from latent_memory_plugin.learning.work import Scope
 
         model, config = opened.model, self.config
-        if lacking := FORMS.get(config.form).needs - model.takes:
-            raise ConfigError(
-                f"The engine of {model.name!r} cannot read Latents of the form {config.form!r}: it takes no "
-                f"{', '.join(sorted(lacking))}. Choose another form or engine."
-            )
+        readable(config.form, model)
         scope = Scope(self.namespace, model.name, model.fingerprint, opened.encoder.name, config, self._judge)
         running = executor_of(opened, config.worker.executor, run)
         return Learner(opened.store, model, opened.encoder, scope, running.executor, self._lane, self.watch), running

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError, PluginError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from latent_memory_plugin.engines import Load
     from latent_memory_plugin.executors import MakeExecutor
     from latent_memory_plugin.forms import Form
+    from latent_memory_plugin.keys import Make
     from latent_memory_plugin.objectives import Objective
 
 Thing = TypeVar("Thing")
@@ -117,7 +118,7 @@ OBJECTIVES: "PlugPoint[Objective]" = PlugPoint(
     },
 )
 ENGINES: "PlugPoint[Load]" = PlugPoint("engine", {"hf": "engines.hf:LanguageModel.load"})
-KEYS: "PlugPoint[Any]" = PlugPoint("key", {"kv": "keys.encoder:kv", "input": "keys.encoder:input_key"})
+KEYS: "PlugPoint[Make]" = PlugPoint("key", {"kv": "keys.kv:make", "input": "keys.input:make"})
 EXECUTORS: "PlugPoint[MakeExecutor]" = PlugPoint(
     "executor", {"thread": "executors.thread:ThreadExecutor", "process": "executors.process:ProcessExecutor"}
 )

@@ -17,7 +17,7 @@ from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.engines.base import Conversation, Model
 from latent_memory_plugin.errors import IndexUnavailableError, NotFoundError, WrongModelError
-from latent_memory_plugin.forms import FORMS, Loaded
+from latent_memory_plugin.forms import FORMS, Loaded, entry
 from latent_memory_plugin.records import USABLE, Answer, Hit, Problem, Rollout, Usage, Use
 from latent_memory_plugin.store.base import AnyStore
 
@@ -144,7 +144,7 @@ class Asker:
     def _loaded(self, latent_id: str) -> Loaded:
         """A stored Latent as the model reads it. Raises NotFoundError, WrongModelError where it is another model's."""
         loaded = Loaded.from_arrays(self.store.latent(latent_id).form, self.store.tensors(latent_id))
-        FORMS.get(loaded.form).check(loaded.tensors, self.model)
+        entry(loaded, self.model)
         return loaded
 
     def sides(self, routes: Sequence[Route], n: int, sampling: SamplingConfig, seed: int) -> list[list[Side]]:
