@@ -44,9 +44,9 @@ ROOMS = {
     "answers": Room("errors records config", "math_verify latex2sympy2_extended sympy"),
     "forms": Room("errors records plugins", "torch numpy safetensors peft"),
     "engines": Room(
-        "errors records config plugins forms", "torch transformers tokenizers huggingface_hub jinja2 numpy peft"
+        "errors records config plugins forms keys", "torch transformers tokenizers huggingface_hub jinja2 numpy peft"
     ),
-    "keys": Room("errors records config plugins engines", "numpy"),
+    "keys": Room("errors records config plugins", "numpy"),
     "objectives": Room("errors records config plugins forms engines", "torch"),
     "executors": Room("errors config plugins engines", "torch"),
     "store": Room("errors frozen records", "chromadb safetensors filelock httpx numpy pydantic"),

@@ -67,9 +67,8 @@ def online(
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
     model, seeds = ModelConfig(name=shared.model), tuple(dict.fromkeys(seed or [0]))
-    sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
-    asking = Asking(SamplingConfig(**sampling), instruction)
-    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
+    sampling = SamplingConfig(**given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
+    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, Asking(sampling, instruction))
     if cost is not None:
         return costing.estimate(shared, [plan], cost)
     check_plotting()
