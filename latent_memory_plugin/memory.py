@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from latent_memory_plugin.learning.work import Candidate, Watch
     from latent_memory_plugin.store import Store
     from latent_memory_plugin.store.archive import Manifest
-    from latent_memory_plugin.store.records import Forgotten, Imported
+    from latent_memory_plugin.store.moving import Imported
+    from latent_memory_plugin.store.store import Forgotten
 
 SECONDS_PER_DAY = 86_400
 

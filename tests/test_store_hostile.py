@@ -149,7 +149,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, kind: s
     with pytest.warns(match="no regular file"), Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert list(store.latents()) == store.nearest(key()) == []
         with pytest.raises(errors.CorruptError, match=rf"{RECORD.id}.*no regular file"):
-            store.tensor(RECORD.id)
+            store.tensors(RECORD.id)["latent"]
 
 
 def test_a_link_to_another_namespace_shows_nothing_of_it(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_link_to_another_namespace_shows_nothing_of_it(tmp_path: Path) -> None
         name = f"{one.id}.safetensors"
         (tmp_path / "mine" / "latents" / name).symlink_to(tmp_path / "theirs" / "latents" / name)
         with pytest.raises(errors.CorruptError, match="namespace 'theirs'"):
-            mine.tensor(one.id)
+            mine.tensors(one.id)["latent"]
         mine.remove(one.id)
         assert theirs.latent(one.id) == one
 
@@ -196,7 +196,7 @@ def test_vectors_of_another_size_than_the_models_are_refused_with_both(tmp_path:
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         store.put(one := latent(), tensor(), key())
     with Store.open(tmp_path, "default", ModelId(*MODEL, 5), ENCODER) as store:
-        for use in (store.latent, store.tensor):
+        for use in (store.latent, store.tensors):
             with pytest.raises(errors.WrongModelError, match=r"vectors of 4 numbers.*reads 5"):
                 use(one.id)
         with pytest.raises(errors.WrongModelError, match=r"vectors of 4 numbers.*reads 5"):

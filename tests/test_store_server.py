@@ -13,7 +13,7 @@ import pytest
 from archive_world import content, fill
 from chroma_server import Server, running
 from memory_world import CONFIG, SUMS, fake, pending, rollouts
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 
 from latent_memory_plugin import LatentMemory, errors
 from latent_memory_plugin.records import USABLE
@@ -55,7 +55,7 @@ def check_whole(store: Store, episodes: int, latents: int) -> None:
     usable = {one.id for one in store.latents() if store.standing(one.id).state in USABLE}
     assert (len(list(store.episodes())), len(list(store.latents()))) == (episodes, latents)
     assert {found for found, _ in store.nearest(key(), 10_000)} == usable
-    assert {found.id for found, _ in store.near_episodes(key(), 10_000)} == {one.id for one in store.episodes()}
+    assert {found.id for found, _ in near(store, key(), 10_000)} == {one.id for one in store.episodes()}
 
 
 WRITER = """
@@ -225,7 +225,7 @@ def test_commands_work_beside_a_process_that_has_the_root_open_with_the_same_ser
         assert refused.returncode == 1 and "with the server" in refused.stderr
         assert command_line("check", *here).returncode == 0
         assert command_line("forget", "--question", "asked", *here).returncode == 0
-        assert [one.id for one, _ in store.near_episodes(key(), 9)] == [one.id for one in store.episodes()]
+        assert [one.id for one, _ in near(store, key(), 9)] == [one.id for one in store.episodes()]
         assert command_line("forget", "--all", "--yes", *here).returncode == 0
         check_whole(store, episodes=0, latents=0)
         done = command_line("import", file, *here)

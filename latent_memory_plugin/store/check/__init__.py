@@ -2,9 +2,9 @@
 
 findings   what is wrong, and what is done about it
 whole      the root: `store.json`, its namespaces, files that belong to nobody
-latents    the Latent files of a namespace
-journal    the journal of a namespace
-keys       the index, compared with both
+space      one namespace: its files, its Latents, its journal
+journal    the rows of a journal
+keys       the index, compared with all of that
 """
 
 from latent_memory_plugin.store.check.findings import Finding, Report

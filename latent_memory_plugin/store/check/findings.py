@@ -7,7 +7,7 @@ from typing import Literal
 
 from latent_memory_plugin.errors import LatentMemoryError
 from latent_memory_plugin.frozen import Frozen
-from latent_memory_plugin.store.disk import make_folder, sync_folder, writing
+from latent_memory_plugin.store.disk import delete_files, make_folder, sync_folder, writing
 
 Part = Literal["root", "latents", "journal", "index"]
 Kind = Literal["fault", "leftover", "note"]
@@ -73,25 +73,29 @@ class Findings:
         self.all: list[Finding] = []
 
     def add(
-        self,
-        place: Place,
-        kind: Kind,
-        problem: str,
-        remedy: str,
-        mend: Callable[[], object] | None = None,
+        self, place: Place, kind: Kind, problem: str, remedy: str, mend: Callable[[], object] | None = None
     ) -> bool:
         """Adds a finding; whether it was repaired. `mend` does what `remedy` says and returns False where it could
         not; without it, a person has to."""
-        part, path = place
         repaired = False
         if self.repair and mend is not None:
             try:
                 repaired = mend() is not False
             except LatentMemoryError as exc:
                 remedy = f"{remedy} That failed: {exc}"
+        part, path = place
         one = Finding(part=part, kind=kind, path=str(path), problem=problem, remedy=remedy, repaired=repaired)
         self.all.append(one)
         return repaired
+
+    def left_behind(self, place: Place, what: str = "--repair deletes it.", is_file: bool = True) -> None:
+        """Adds a file that was being written when its process ended."""
+        mend = (lambda: delete_files([place[1]])) if is_file else None
+        self.add(place, "leftover", "It was being written when its process ended.", what, mend)
+
+    def foreign(self, place: Place, problem: str = "It is no part of a store.") -> None:
+        """Adds a file that is not ours."""
+        self.add(place, "note", problem, "It is left alone; move it away if it is yours.")
 
 
 def quarantine(path: Path, namespace_folder: Path) -> None:

@@ -2,81 +2,77 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
 from latent_memory_plugin.errors import LatentMemoryError
 from latent_memory_plugin.records import Standing, Use, question_hash
 from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, free_name
-from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.disk import write_file
-from latent_memory_plugin.store.journal import Journal
+from latent_memory_plugin.store.journal import COLUMNS, Journal, Row
 from latent_memory_plugin.store.schema import SCHEMA
 
 _PAGE = 200
+_TABLES = {
+    "episodes": ("id", f"key, {COLUMNS}"),
+    "standings": ("latent_id", "latent_id, state, record"),
+    "uses": ("latent_id", "answer_id, latent_id, problem_hash, record"),
+}
+"""Tables whose rows are read: the column that names them, and those that are looked at."""
 
 
 class JournalCheck:
-    """Reads every row once, a page at a time; keeps counts alone."""
+    """Reads every row once; keeps counts alone."""
 
-    def __init__(self, database: Database, stored: Container[str], findings: Findings) -> None:
+    def __init__(self, journal: Journal, stored: Container[str], findings: Findings) -> None:
         """`stored`: ids of the Latents whose file is there or in quarantine, so that their rows are kept."""
         self.counts: Counter[str] = Counter()
         """Rows read, by table."""
-        self._database = database
-        self._journal = Journal(database)
+        self._journal, self._database = journal, journal.database
         self._stored = stored
         self._findings = findings
-        self._place: Place = ("journal", database.path)
-        self._version: int = database.rows("PRAGMA user_version")[0][0]
+        self._place: Place = ("journal", self._database.path)
 
-    def run(self) -> None:
-        """Adds what is wrong to the findings. Raises CorruptError where SQLite cannot go on reading."""
-        self._integrity()
-        if self.is_older:
-            problem = f"It has the schema {self._version}, older than {SCHEMA}; its rows were not looked at."
+    def run(self) -> bool:
+        """Adds what is wrong to the findings; False for a journal whose rows only an opening can read. Raises
+        CorruptError where SQLite cannot go on reading."""
+        if said := self._integrity():
+            remedy = "--repair builds SQLite's own indexes anew; where that is not enough, restore it from a backup."
+            problem = f"SQLite finds it damaged: {'; '.join(said)[:500]}."
+            self._findings.add(self._place, "fault", problem, remedy, self._reindex)
+        [(version,)] = self._database.rows("PRAGMA user_version")
+        if version < SCHEMA:
+            problem = f"It has the schema {version}, older than {SCHEMA}; its rows were not looked at."
             remedy = "The next opening or --repair takes it to the present one, after a copy."
             self._findings.add(self._place, "leftover", problem, remedy)
-            return
-        self._each("episodes", "id", self._episode)
-        self._each("standings", "latent_id", self._standing)
-        self._each("uses", "latent_id", self._use)
+            return False
+        for table in _TABLES:
+            self._rows(table)
         for table in ("standings", "uses"):
-            self._ownerless(table, "latent_id", "no stored Latent", self._is_stored)
+            lost = [one for one in self._owners(table, "latent_id") if one not in self._stored]
+            self._ownerless(table, "latent_id", "no stored Latent", lost)
         for table in ("queue", "claims"):
-            self._ownerless(table, "episode_id", "no episode", self._journal.holds)
+            owners = self._owners(table, "episode_id")
+            lost = sorted(set(owners) - self._journal.held(owners))
+            self._ownerless(table, "episode_id", "no episode", lost)
+        return True
 
-    @property
-    def is_older(self) -> bool:
-        """True for a journal whose rows only an opening can read."""
-        return self._version < SCHEMA
-
-    def _integrity(self) -> None:
-        said = self._said()
-        if said:
-            self._findings.add(
-                self._place,
-                "fault",
-                f"SQLite finds it damaged: {'; '.join(said)[:500]}.",
-                "--repair builds SQLite's own indexes anew; where that is not enough, restore it from a backup.",
-                self._reindex,
-            )
-
-    def _said(self) -> list[str]:
+    def _integrity(self) -> list[str]:
         rows = self._database.rows("PRAGMA integrity_check(10)")
         return [row[0] for row in rows if row[0] != "ok"]
 
     def _reindex(self) -> bool:
         self._database.run("REINDEX")
-        return not self._said()
+        return not self._integrity()
 
-    def _each(self, table: str, name: str, look: Callable[[int, str], str]) -> None:
-        """Every row of a table whose record cannot be read, with what is wrong with it."""
+    def _rows(self, table: str) -> None:
+        name, columns = _TABLES[table]
         for number, item_id in self._numbers(table, name):
             self.counts[table] += 1
+            [row] = self._database.rows(f"SELECT {columns} FROM {table} WHERE rowid = ?", number)
             try:
-                flaw = look(number, item_id)
+                flaw = self._flaw(table, row)
             except LatentMemoryError as exc:
                 flaw = str(exc)
             except (TypeError, ValueError) as exc:  # a damaged row may hold any type
@@ -85,47 +81,38 @@ class JournalCheck:
                 self._unreadable(table, number, f"The row of {item_id!r:.80} in {table} cannot be used: {flaw:.500}")
 
     def _numbers(self, table: str, name: str) -> Iterator[tuple[int, str]]:
-        last = -1
-        while rows := self._database.rows(
-            f"SELECT rowid, {name} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}", last
-        ):
+        last, query = -1, f"SELECT rowid, {name} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"
+        while rows := self._database.rows(query, last):
             yield from rows
             last = rows[-1][0]
 
-    def _episode(self, number: int, item_id: str) -> str:
-        columns = "question, problem_hash, key"
-        [(question, known, blob)] = self._database.rows(f"SELECT {columns} FROM episodes WHERE rowid = ?", number)
-        self._journal.episode(item_id)
-        key = np.frombuffer(blob, "<f4")  # (D,)
+    def _flaw(self, table: str, row: Row) -> str:
+        """What is wrong with a row, in words; nothing where it can be used."""
+        if table == "episodes":
+            return self._episode(*row)
+        if table == "standings":
+            one = Standing.from_json(row[-1])
+            same = (one.latent_id, one.state) == row[:-1]
+        else:
+            use = Use.from_json(row[-1])
+            same = (use.answer_id, use.latent_id, use.problem_hash) == row[:-1]
+        return "" if same else "its columns and its record differ."
+
+    def _episode(self, blob: bytes, *row: object) -> str:
+        episode, key = self._journal.read(row), np.frombuffer(blob, "<f4")  # (D,)
         if not key.size or not np.isfinite(key).all():
             return "its key is empty or not finite."
-        if question and known != question_hash(question):
-            self._wrong_hash(number, item_id)
+        known = row[COLUMNS.split(", ").index("problem_hash")]
+        if episode.problem.has_text and known != question_hash(episode.question):
+            change = "UPDATE episodes SET problem_hash = question_hash(question) WHERE id = ?"
+            self._findings.add(
+                self._place,
+                "fault",
+                f"The problem hash of the episode {episode.id!r:.80} is not that of its question.",
+                "--repair writes the right one.",
+                lambda: self._database.run(change, episode.id),
+            )
         return ""
-
-    def _wrong_hash(self, number: int, item_id: str) -> None:
-        change = "UPDATE episodes SET problem_hash = question_hash(question) WHERE rowid = ?"
-        self._findings.add(
-            self._place,
-            "fault",
-            f"The problem hash of the episode {item_id!r:.80} is not that of its question.",
-            "--repair writes the right one.",
-            lambda: self._database.run(change, number),
-        )
-
-    def _standing(self, number: int, item_id: str) -> str:
-        [(state, record)] = self._database.rows("SELECT state, record FROM standings WHERE rowid = ?", number)
-        standing = Standing.from_json(record)
-        same = (standing.latent_id, standing.state) == (item_id, state)
-        return (
-            "" if same else f"its columns say {state!r:.80}, its record {standing.state!r} of {standing.latent_id!r}."
-        )
-
-    def _use(self, number: int, item_id: str) -> str:
-        [row] = self._database.rows("SELECT answer_id, problem_hash, record FROM uses WHERE rowid = ?", number)
-        use = Use.from_json(row[2])
-        same = (use.answer_id, use.latent_id, use.problem_hash) == (row[0], item_id, row[1])
-        return "" if same else "its columns and its record differ."
 
     def _unreadable(self, table: str, number: int, problem: str) -> None:
         remedy = f"--repair writes it to {self._database.path.parent.name}/{QUARANTINE} and deletes it here."
@@ -144,25 +131,16 @@ class JournalCheck:
             if table == "standings" and isinstance(fields["latent_id"], str):
                 # Without a standing it would be live, and perhaps it was taken back.
                 reason = f"What it may do could not be read; {target.name} in {QUARANTINE} has it."
-                standing = Standing(latent_id=fields["latent_id"], state="suspended", reason=reason)
-                self._database.run(
-                    "INSERT INTO standings (latent_id, state, record) VALUES (?, ?, ?)",
-                    *(standing.latent_id, standing.state, standing.model_dump_json()),
-                )
+                self._journal.stand(Standing(latent_id=fields["latent_id"], state="suspended", reason=reason))
 
-    def _ownerless(self, table: str, name: str, what: str, has_owner: Callable[[str], bool]) -> None:
-        lost = [row[0] for row in self._database.rows(f"SELECT DISTINCT {name} FROM {table}") if not has_owner(row[0])]
+    def _owners(self, table: str, name: str) -> list[str]:
+        return [row[0] for row in self._database.rows(f"SELECT DISTINCT {name} FROM {table}")]
+
+    def _ownerless(self, table: str, name: str, what: str, lost: list[str]) -> None:
         if lost:
-            self._findings.add(
-                self._place,
-                "leftover",
-                f"Rows of {table} belong to {what}: {len(lost)}, such as {lost[0]!r:.80}.",
-                "They are never used. --repair deletes them.",
-                lambda: self._delete(table, name, lost),
-            )
-
-    def _is_stored(self, latent_id: str) -> bool:
-        return latent_id in self._stored
+            problem = f"Rows of {table} belong to {what}: {len(lost)}, such as {lost[0]!r:.80}."
+            remedy = "They are never used. --repair deletes them."
+            self._findings.add(self._place, "leftover", problem, remedy, lambda: self._delete(table, name, lost))
 
     def _delete(self, table: str, name: str, values: list[str]) -> None:
         with self._database.transaction():

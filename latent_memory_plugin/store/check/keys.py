@@ -1,18 +1,19 @@
-"""The index of a namespace, compared with the Latent files and the journal: ids, vectors, and whether queries find
-them."""
+"""The index, compared with the Latent files and the journals: ids, vectors, and whether queries find them.
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
+An index follows the truth with each search. What has changed since the last one is not expected of it.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latent_memory_plugin.errors import LatentMemoryError
 from latent_memory_plugin.store.check.findings import Findings
 from latent_memory_plugin.store.chroma import Chroma, is_of_chroma
-from latent_memory_plugin.store.index import Index, Truth, collection_name
+from latent_memory_plugin.store.index import Index, collection_name
+from latent_memory_plugin.store.keys import Truth
 
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection as Stored
@@ -24,29 +25,16 @@ _QUERIES = 20
 """Keys of a collection that are looked for; the search is approximate, so one in ten may be missed."""
 
 
-class Derived(NamedTuple):
-    """One collection that there must be, and where it is derived from."""
-
-    kind: str
-    """`latents` or `episodes`."""
-    encoder: str
-    """Name of the encoder that made its keys."""
-    truth: Truth
-    """The keys it must hold."""
-
-
 def collections(chroma: Chroma, findings: Findings) -> set[str] | None:
     """The names of all collections of the root; None where Chroma cannot be opened, which is added to the findings.
     A repair deletes all of it, so that there are none."""
     try:
         return chroma.names()
-    except LatentMemoryError:
-        raise
     except BaseException as exc:
         if not is_of_chroma(exc):
             raise
         problem = f"It cannot be opened: {exc!s:.300}."
-        remedy = "The next opening with a model builds it anew, or --repair does."
+        remedy = "The next search builds it anew, or --repair does."
         findings.add(("index", Path(chroma.place)), "leftover", problem, remedy, chroma.wipe)
         return set() if findings.repair else None
 
@@ -60,16 +48,16 @@ class KeyCheck:
         self._chroma = chroma
         self._findings = findings
 
-    def run(self, namespace_folder: str, expected: Collection[Derived] | None, there: Collection[str]) -> None:
-        """Adds what is wrong with one namespace to the findings; `there` are the names of all collections of the root.
-        Where it is not known what there must be, nothing can be said."""
-        if expected is None:
+    def run(self, folder: str, derived: Mapping[tuple[str, str], Truth] | None, there: Collection[str]) -> None:
+        """Adds what is wrong with a namespace's collections, by its folder, to the findings; `there` are the names of
+        all collections of the root. Where it is not known what there must be, nothing can be said."""
+        if derived is None:
             return
-        known = {collection_name(namespace_folder, one.kind, one.encoder): one for one in expected}
-        for name in sorted(name for name in there if name.startswith(f"{namespace_folder}.") and name not in known):
+        known = {collection_name(folder, kind, encoder): (encoder, truth) for (kind, encoder), truth in derived.items()}
+        for name in sorted(name for name in there if name.startswith(f"{folder}.") and name not in known):
             self._stranger(name, "It holds keys of an encoder that no stored key is of.")
-        for name, one in known.items():
-            self._one(name, one, name in there)
+        for name, (encoder, truth) in known.items():
+            self._one(name, encoder, truth, name in there)
 
     def of_nobody(self, namespace_folders: Collection[str], there: Collection[str]) -> None:
         """Adds the collections of namespaces that are not there any more."""
@@ -77,56 +65,56 @@ class KeyCheck:
             self._stranger(name, "It holds keys of a namespace that is not there.")
 
     def _stranger(self, name: str, problem: str) -> None:
-        flaws = self._reading(lambda: [problem] if self._chroma.collection(name).count() else [])
+        for flaw in self._reading(lambda: [problem] if self._chroma.collection(name).count() else []):
+            self._add(name, flaw, "deletes it", lambda: self._chroma.drop(name))
+
+    def _one(self, name: str, encoder: str, truth: Truth, is_there: bool) -> None:
+        if is_there:
+            flaws = self._flaws(name, encoder, truth)
+        else:
+            flaws = ["There is none."] * (truth.journal.indexed(name) is not None and bool(truth.ids(encoder)))
         if flaws:
-            self._add(name, flaws[0], "deletes it", lambda: self._chroma.drop(name))
+            self._add(name, " ".join(flaws), "builds it anew", lambda: self._rebuild(name, encoder, truth))
 
-    def _one(self, name: str, one: Derived, is_there: bool) -> None:
-        flaws = self._flaws(name, one) if is_there else ["There is none."] * bool(one.truth.ids(one.encoder))
-        if flaws:
-            self._add(name, " ".join(flaws), "builds it anew", lambda: self._rebuild(name, one))
+    def _rebuild(self, name: str, encoder: str, truth: Truth) -> bool:
+        Index(self._chroma, name, truth, encoder).renew()
+        return not self._flaws(name, encoder, truth)
 
-    def _rebuild(self, name: str, one: Derived) -> bool:
-        Index(self._chroma, name, one.truth, one.encoder, nullcontext).renew()
-        return not self._flaws(name, one)
-
-    def _flaws(self, name: str, one: Derived) -> list[str]:
-        return self._reading(lambda: list(self._differences(self._chroma.collection(name), one)))
+    def _flaws(self, name: str, encoder: str, truth: Truth) -> list[str]:
+        return self._reading(lambda: list(self._differences(name, encoder, truth)))
 
     def _reading(self, look: Callable[[], list[str]]) -> list[str]:
         try:
             return look()
-        except LatentMemoryError:
-            raise
         except BaseException as exc:
             if not is_of_chroma(exc):
                 raise
             return [f"It cannot be read: {exc!s:.300}."]
 
-    def _differences(self, stored: "Stored", one: Derived) -> Iterator[str]:
-        true, seen, wrong = one.truth.ids(one.encoder), set[str](), 0
+    def _differences(self, name: str, encoder: str, truth: Truth) -> Iterator[str]:
+        stored, followed = self._chroma.collection(name), truth.journal.indexed(name)
+        behind = None if followed is None else truth.journal.changes(truth.kind, followed).ids
+        true, seen, wrong = truth.ids(encoder), set[str](), 0
         for ids, vectors in _pages(stored):
             seen.update(ids)
-            keys = dict(one.truth.keys([item_id for item_id in ids if item_id in true], one.encoder))
-            cosines = [
-                _cosine(vector, keys[item_id]) for item_id, vector in zip(ids, vectors, strict=True) if item_id in keys
-            ]
-            wrong += sum(cosine < 1 - _TOLERANCE for cosine in cosines)
+            keys = dict(truth.keys([item_id for item_id in ids if item_id in true], encoder))
+            pairs = ((vector, keys.get(item_id)) for item_id, vector in zip(ids, vectors, strict=True))
+            wrong += sum(key is not None and _cosine(vector, key) < 1 - _TOLERANCE for vector, key in pairs)
             self.keys += len(ids)
-        if missing := len(true - seen):
+        if behind is not None and (missing := len(true - seen - behind)):
             yield f"{missing} stored keys are missing."
-        if extra := len(seen - true):
+        if behind is not None and (extra := len(seen - true - behind)):
             yield f"{extra} keys belong to nothing that is stored or usable."
         if wrong:
             yield f"{wrong} keys are not those that are stored."
         sample = sorted(true & seen)[:: max(1, len(true & seen) // _QUERIES)]
-        if missed := _missed(stored, dict(one.truth.keys(sample, one.encoder))):
+        if missed := _missed(stored, dict(truth.keys(sample, encoder))):
             yield f"Queries do not find {missed} of {len(sample)} keys that are there."
 
     def _add(self, name: str, problem: str, repair: str, mend: Callable[[], object]) -> None:
         # The next opening shall not take it for what it was when it was closed.
-        self._chroma.clean.forget(name)
-        remedy = f"The next opening with a model puts its ids right; --repair {repair}."
+        self._chroma.digests.pop(name, None)
+        remedy = f"The next search puts its ids right; --repair {repair}."
         self._findings.add(("index", Path(self._chroma.place) / name), "leftover", problem, remedy, mend)
 
 

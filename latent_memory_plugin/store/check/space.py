@@ -1,38 +1,34 @@
-"""The check of one namespace: which one it is, its files, its Latents, its journal, and what its index must hold."""
+"""One namespace: which one it is, the files in its folder, its Latents, its journal, and what its index must hold."""
 
 import os
-import sqlite3
 from collections import Counter
-from collections.abc import Generator, Set
+from collections.abc import Generator
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
-from latent_memory_plugin.errors import InputError, LatentMemoryError, StoreError, StoreWriteError
-from latent_memory_plugin.store import schema
-from latent_memory_plugin.store.check.findings import QUARANTINE, Findings
+from latent_memory_plugin.errors import CorruptError, InputError, LatentMemoryError, StoreError, StoreWriteError
+from latent_memory_plugin.records import Latent
+from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, quarantine
 from latent_memory_plugin.store.check.journal import JournalCheck
-from latent_memory_plugin.store.check.keys import Derived
-from latent_memory_plugin.store.check.latents import LatentCheck, WholeLatents
-from latent_memory_plugin.store.database import Database
-from latent_memory_plugin.store.disk import TEMPORARY, delete_file, reading
-from latent_memory_plugin.store.files import SUFFIX
+from latent_memory_plugin.store.database import Database, ReadOnlyDatabase
+from latent_memory_plugin.store.disk import TEMPORARY, move_file, reading
+from latent_memory_plugin.store.files import SUFFIX, LatentFiles
 from latent_memory_plugin.store.journal import Journal
-from latent_memory_plugin.store.packing import read_header
-from latent_memory_plugin.store.root import WRITE_LOCK, ModelId, Root, folder_name
-from latent_memory_plugin.store.standings import Standings
+from latent_memory_plugin.store.keys import EpisodeKeys, LatentKeys, Truth
+from latent_memory_plugin.store.packing import read_content, read_header, unpack
+from latent_memory_plugin.store.root import JOURNAL, LATENTS, WRITE_LOCK, ModelId, Root, folder_name
+from latent_memory_plugin.store.schema import BACKUP, SCHEMA
 from latent_memory_plugin.store.store import Store
 
-JOURNAL, LATENTS = "journal.sqlite", "latents"
 OWN_NAMES = {JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", LATENTS, QUARANTINE, WRITE_LOCK} | {
-    schema.BACKUP.format(version) for version in range(schema.SCHEMA)
+    BACKUP.format(version) for version in range(SCHEMA)
 }
 PROBED = 20
 """Latents that are asked for their namespace where the journal does not say it."""
 
 
 class SpaceCheck:
-    """One namespace of an opened root."""
+    """One namespace of an opened root. What it keeps is ids."""
 
     def __init__(self, root: Root, folder: Path, model: ModelId | None, findings: Findings) -> None:
         self.folder = folder
@@ -46,8 +42,9 @@ class SpaceCheck:
         self._root = root
         self._model = model
         self._findings = findings
+        # The whole Latents with the encoders of their keys, and those that lay under another name.
         self._encoders: dict[str, str] = {}
-        self._elsewhere: Set[str] = set()
+        self._misplaced: set[str] = set()
         self._is_readable = False
 
     def run(self) -> None:
@@ -56,51 +53,55 @@ class SpaceCheck:
         if self.namespace is None:
             return
         if self._findings.repair:
-            self._open()
-        self._names()
-        latents = LatentCheck(self.namespace, self.folder, self._model, self._findings)
-        latents.run()
-        self._encoders, self._elsewhere, self.models = latents.encoders, latents.misplaced, latents.models
-        self.counts["latents"] += len(latents.encoders)
+            self._open(self.namespace)
+        for path in _listed(self.folder):
+            if path.name.endswith(TEMPORARY) or path.name.startswith("import-"):
+                # A folder is an import's, which the opening has settled unless its process lives.
+                remedy = "The next opening or --repair finishes or deletes it."
+                self._findings.left_behind(("root", path), remedy, path.is_file())
+            elif path.name not in OWN_NAMES:
+                self._findings.foreign(("root", path))
+        for path in _listed(self.folder / LATENTS):
+            if path.name.endswith(TEMPORARY):
+                self._findings.left_behind(("latents", path), "The next opening or --repair deletes it.")
+            elif path.suffix != SUFFIX:
+                self._findings.foreign(("latents", path), "It is no Latent file.")
+            elif latent := self._latent(path, self.namespace):
+                self.counts["latents"] += 1
+                self.models[ModelId(latent.model, latent.fingerprint)] += 1
+                self._encoders[latent.id] = latent.encoder
         self._journal(self.namespace)
 
     @contextmanager
-    def derived(self) -> Generator[list[Derived] | None, None, None]:
-        """What its index must hold; None where that is not known."""
+    def derived(self) -> Generator[dict[tuple[str, str], Truth] | None, None, None]:
+        """What its index must hold, by kind and encoder; None where that is not known."""
         if self.namespace is None or not self._is_readable:
             yield None
             return
         with closing(self._database(self.namespace)) as database:
-            yield self._expected(database)
-
-    def _expected(self, database: Database) -> list[Derived]:
-        encoders = {row[0] for row in database.rows("SELECT DISTINCT encoder FROM episodes")}
-        latents, journal = WholeLatents(self.folder, self._encoders, Standings(database).unusable()), Journal(database)
-        all_encoders = sorted(encoders | set(self._encoders.values()))
-        return [
-            Derived(kind, encoder, latents if kind == "latents" else journal)
-            for encoder in all_encoders
-            for kind in ("latents", "episodes")
-        ]
+            journal, files = Journal(database), LatentFiles(self.folder / LATENTS, self.namespace, self._model)
+            files.encoders = dict.fromkeys(files.ids(), "") | self._encoders
+            encoders = sorted({*journal.encoders(), *self._encoders.values()})
+            latents, episodes = LatentKeys(files, journal), EpisodeKeys(journal)
+            yield {(one.kind, encoder): one for encoder in encoders for one in (latents, episodes)}
 
     def _named(self) -> str | None:
-        namespace = self._said_by_journal() or self._said_by_latents()
-        place = ("root", self.folder)
+        namespace = self._said_by_journal() or self._said_by_latents() or self.folder.name
         with suppress(InputError):
-            if namespace is not None and folder_name(namespace) == self.folder.name:
+            if folder_name(namespace) == self.folder.name:
                 return namespace
-        if namespace is None and folder_name(self.folder.name) == self.folder.name:
-            return self.folder.name
         problem = f"It holds the namespace {namespace!r:.200}, whose folder it is not."
-        if namespace is None:
+        if namespace == self.folder.name:
             problem = "Neither its journal nor a Latent says which namespace it holds."
-        self._findings.add(place, "fault", problem, "Move it back, or restore its journal from a backup.")
+        self._findings.add(
+            ("root", self.folder), "fault", problem, "Move it back, or restore its journal from a backup."
+        )
         return None
 
     def _said_by_journal(self) -> str | None:
-        with suppress(sqlite3.Error), closing(_connected(self.folder / JOURNAL)) as connection:
-            row = connection.execute("SELECT value FROM meta WHERE name = 'namespace'").fetchone()
-            return row[0] if row and isinstance(row[0], str) else None
+        with suppress(StoreError, ValueError), closing(self._look(None)) as database:
+            [(namespace,)] = database.rows("SELECT value FROM meta WHERE name = 'namespace'")
+            return namespace if isinstance(namespace, str) else None
         return None
 
     def _said_by_latents(self) -> str | None:
@@ -109,81 +110,85 @@ class SpaceCheck:
                 return read_header(path).latent.namespace
         return None
 
-    def _open(self) -> None:
+    def _open(self, namespace: str) -> None:
         """What an opening finishes and undoes."""
         try:
-            with Store.open(self._root.path, str(self.namespace), access=self._root.access) as store:
+            with Store.open(self._root.path, namespace, access=self._root.access) as store:
                 mended = store.mended
         except StoreWriteError:
             raise
         except StoreError:
             return  # what is wrong is found below
         for sentence in mended:
-            place = ("root", self.folder)
-            self._findings.add(place, "leftover", sentence, "The opening did it.", lambda: True)
+            self._findings.add(("root", self.folder), "leftover", sentence, "The opening did it.", lambda: True)
 
-    def _names(self) -> None:
-        with reading(self.folder):
-            names = sorted(os.listdir(self.folder))
-        for name in names:
-            place = ("root", self.folder / name)
-            if name.endswith(TEMPORARY) or name.startswith("import-"):
-                problem = "It was being written when its process ended."
-                # A folder is an import's, which the opening has settled unless its process lives.
-                mend = partial(delete_file, place[1]) if place[1].is_file() else None
-                remedy = "The next opening or --repair finishes or deletes it."
-                self._findings.add(place, "leftover", problem, remedy, mend)
-            elif name not in OWN_NAMES:
-                remedy = "It is left alone; move it away if it is yours."
-                self._findings.add(place, "note", "It is no part of a store.", remedy)
+    # -- Latents
+
+    def _latent(self, path: Path, namespace: str) -> Latent | None:
+        """The record of a whole Latent of this place, read in full: hash, header, values, key, namespace, model."""
+        place: Place = ("latents", path)
+        try:
+            latent = unpack(read_content(path), path).latent
+            if latent.namespace != namespace:
+                raise CorruptError(f"It belongs to the namespace {latent.namespace!r:.200}.")
+        except CorruptError as exc:
+            moves = f"--repair moves it to {self.folder.name}/{QUARANTINE}; restore it from a backup."
+            self._findings.add(place, "fault", str(exc), moves, lambda: quarantine(path, self.folder))
+            return None
+        except LatentMemoryError as exc:
+            self._findings.add(place, "fault", str(exc), "Do what it says; --repair leaves it alone.")
+            return None
+        if self._model and not self._model.owns(latent.fingerprint):
+            self._findings.add(
+                place,
+                "fault",
+                f"It belongs to the model {latent.model!r:.200} (fingerprint {latent.fingerprint[:12]!r}), the root to "
+                f"{self._model.name!r} (fingerprint {self._model.fingerprint[:12]!r}).",
+                "It is never read here. Move it to a root of its model; --repair leaves it alone.",
+            )
+            return None
+        return latent if latent.id == path.stem or self._renamed(path, latent.id) else None
+
+    def _renamed(self, path: Path, latent_id: str) -> bool:
+        """Whether a Latent under another name than its own has its own now."""
+        self._misplaced.add(latent_id)
+        right = path.with_name(f"{latent_id}{SUFFIX}")
+        place: Place = ("latents", path)
+        problem = f"Its record is that of the Latent {latent_id}."
+        if right.exists():
+            remedy = f"There is one already; --repair moves it to {self.folder.name}/{QUARANTINE}."
+            self._findings.add(place, "fault", problem, remedy, lambda: quarantine(path, self.folder))
+            return False
+        return self._findings.add(place, "fault", problem, "--repair renames it.", lambda: move_file(path, right))
+
+    # -- the journal
 
     def _journal(self, namespace: str) -> None:
-        path = self.folder / JOURNAL
-        if not path.exists():
+        place: Place = ("journal", self.folder / JOURNAL)
+        if not place[1].exists():
             problem = "It is missing, though there are Latents: all of them are read, also those that were taken back."
-            self._findings.add(
-                ("journal", path),
-                "fault",
-                problem,
-                "Restore it from a backup; else the next opening begins an empty one.",
-            )
+            remedy = "Restore it from a backup; else the next opening begins an empty one."
+            self._findings.add(place, "fault", problem, remedy)
             return
+        folders = (self.folder / LATENTS, self.folder / QUARANTINE)
+        there = {path.name.partition(".")[0] for folder in folders for path in folder.glob(f"*{SUFFIX}*")}
         try:
             with closing(self._database(namespace)) as database:
-                checked = JournalCheck(database, self._kept(), self._findings)
-                checked.run()
+                rows = JournalCheck(Journal(database), there | self._misplaced, self._findings)
+                self._is_readable = rows.run()
+                self.counts.update(rows.counts)
         except LatentMemoryError as exc:
             remedy = "--repair leaves it alone, because it says which Latents were taken back. Do what it says."
-            self._findings.add(("journal", path), "fault", str(exc), remedy)
-            return
-        self._is_readable = not checked.is_older
-        self.counts.update(checked.counts)
+            self._findings.add(place, "fault", str(exc), remedy)
 
     def _database(self, namespace: str) -> Database:
-        path = self.folder / JOURNAL
-        return Database(path, namespace) if self._findings.repair else _Looked(path, namespace)
+        return Database(self.folder / JOURNAL, namespace) if self._findings.repair else self._look(namespace)
 
-    def _kept(self) -> Set[str]:
-        """Ids of all Latents whose file is there, readable or not, under whatever name, or in quarantine."""
-        folders = (self.folder / LATENTS, self.folder / QUARANTINE)
-        named = {path.name.partition(".")[0] for folder in folders for path in folder.glob(f"*{SUFFIX}*")}
-        return named | self._elsewhere
+    def _look(self, namespace: str | None) -> Database:
+        return ReadOnlyDatabase(self.folder / JOURNAL, namespace, older=True)
 
 
-class _Looked(Database):
-    """A journal that is only looked at, whatever its version: its owner is this process, and its log is read."""
-
-    def __init__(self, path: Path, namespace: str) -> None:
-        self.path = path
-        with self._door():
-            self._connection = _connected(path)
-        try:
-            schema.check(self, namespace)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, in order; nothing where there is none."""
+    with reading(folder):
+        return [folder / name for name in sorted(os.listdir(folder))] if folder.is_dir() else []

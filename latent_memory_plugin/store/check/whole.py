@@ -11,10 +11,10 @@ from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, Report
 from latent_memory_plugin.store.check.keys import KeyCheck, collections
 from latent_memory_plugin.store.check.space import SpaceCheck
-from latent_memory_plugin.store.disk import TEMPORARY, delete_file, reading
-from latent_memory_plugin.store.root import ModelId, Root, folder_name
+from latent_memory_plugin.store.disk import TEMPORARY, delete_files, folder_path, reading
+from latent_memory_plugin.store.root import JOURNAL, LATENTS, MODELS, STORE, WRITE_LOCK, ModelId, Root, folder_name
 
-OWN_NAMES = {"store.json", "lock", "owner.json", "lock.d", "chroma"}
+OWN_NAMES = {STORE, WRITE_LOCK, MODELS, "lock", "owner.json", "lock.d", "chroma"}
 ROUNDS = 3
 """How often a repair of the index is looked at again: repairing one collection may cost another."""
 
@@ -30,13 +30,13 @@ def check(root: Path, namespace: str | None = None, repair: bool = False, access
     Raises NotFoundError where there is no such root or namespace, StoreLockedError where another process has it open,
     StoreWriteError, IndexUnavailableError.
     """
-    path = root.expanduser().absolute()
+    path = folder_path(root)
     if not path.is_dir():
         raise NotFoundError(f"There is no root {str(path)!r}; pass the folder of a store.")
     began, findings = time.monotonic(), Findings(repair)
     opened = Root.open(path, access or Access())
     try:
-        with opened.guard:
+        with opened.guard, opened.searching:
             whole = _Whole(opened, findings)
             whole.run(namespace)
     finally:
@@ -56,29 +56,26 @@ class _Whole:
         self.namespaces: list[str] = []
         self._root = root
         self._findings = findings
-        self._is_whole = True
 
     def run(self, namespace: str | None) -> None:
         """Files and rows first, because the index is compared with what of them is whole."""
         wanted = None if namespace is None else folder_name(namespace)
-        self._is_whole = wanted is None
         if wanted and not (self._root.path / wanted).is_dir():
             raise NotFoundError(f"Nothing is stored in the namespace {namespace!r} of {str(self._root.path)!r}.")
         model, broken = self._model()
         folders = [folder for folder in sorted(self._folders()) if wanted in (None, folder.name)]
         spaces = [SpaceCheck(self._root, folder, model, self._findings) for folder in folders]
-        for space in spaces:
-            space.run()
-        self.namespaces = [space.namespace for space in spaces if space.namespace is not None]
         models: Counter[ModelId] = Counter()
         for space in spaces:
+            space.run()
             models.update(space.models)
             self.counts.update(space.counts)
+        self.namespaces = [space.namespace for space in spaces if space.namespace is not None]
         if model is None and wanted is None:
             self._name_model(models, broken)
-        self._index(spaces)
+        self._index(spaces, is_whole=wanted is None)
 
-    def _index(self, spaces: list[SpaceCheck]) -> None:
+    def _index(self, spaces: list[SpaceCheck], is_whole: bool) -> None:
         for _ in range(ROUNDS if self._findings.repair else 1):
             before, keys = len(self._findings.all), KeyCheck(self._root.chroma, self._findings)
             there = collections(self._root.chroma, self._findings)
@@ -87,7 +84,7 @@ class _Whole:
             for space in spaces:
                 with space.derived() as expected:
                     keys.run(space.folder.name, expected, there)
-            if self._is_whole:
+            if is_whole:
                 keys.of_nobody({space.folder.name for space in spaces}, there)
             self.counts["keys"] = keys.keys
             if len(self._findings.all) == before:
@@ -100,12 +97,12 @@ class _Whole:
         except CorruptError as exc:
             return None, str(exc)
         except StoreError as exc:
-            place = ("root", self._root.path / "store.json")
+            place: Place = ("root", self._root.path / STORE)
             self._findings.add(place, "fault", str(exc), "Do what it says; --repair leaves it alone.")
             return None, ""
 
     def _name_model(self, models: Counter[ModelId], broken: str) -> None:
-        path = self._root.path / "store.json"
+        path = self._root.path / STORE
         if not broken and (path.exists() or not models):
             return
         place: Place = ("root", path)
@@ -120,22 +117,16 @@ class _Whole:
             self._findings.add(place, "fault", problem, remedy, lambda: self._root.name(model))
         else:
             remedy = "--repair deletes it; there is no Latent, and the next opening with a model writes it."
-            self._findings.add(place, "fault", problem, remedy, lambda: delete_file(path))
+            self._findings.add(place, "fault", problem, remedy, lambda: delete_files([path]))
 
     def _folders(self) -> Iterator[Path]:
         """The folders of namespaces; other names are reported."""
         with reading(self._root.path):
-            names = sorted(os.listdir(self._root.path))
-        for name in names:
-            path = self._root.path / name
-            if name.endswith(TEMPORARY) and path.is_file():
-                self._left_behind(path)
-            elif (path / "journal.sqlite").is_file() or (path / "latents").is_dir() or (path / QUARANTINE).is_dir():
+            paths = [self._root.path / name for name in sorted(os.listdir(self._root.path))]
+        for path in paths:
+            if path.name.endswith(TEMPORARY) and path.is_file():
+                self._findings.left_behind(("root", path))
+            elif (path / JOURNAL).is_file() or (path / LATENTS).is_dir() or (path / QUARANTINE).is_dir():
                 yield path
-            elif name not in OWN_NAMES:
-                remedy = "It is left alone; move it away if it is yours."
-                self._findings.add(("root", path), "note", "It is no part of a store.", remedy)
-
-    def _left_behind(self, path: Path) -> None:
-        problem = "It was being written when its process ended."
-        self._findings.add(("root", path), "leftover", problem, "--repair deletes it.", lambda: delete_file(path))
+            elif path.name not in OWN_NAMES:
+                self._findings.foreign(("root", path))
