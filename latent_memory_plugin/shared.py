@@ -1,5 +1,6 @@
 """One loaded model and one open store per process, however often `LatentMemory()` is written."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -64,19 +65,51 @@ class Opened:
 
 
 def default_root() -> Path:
-    """`LATENT_MEMORY_ROOT` where it is set, else the user's data folder."""
+    """`LATENT_MEMORY_ROOT` where it is set, else the user's data folder; absolute. Raises `InputError` where neither is
+    known."""
     from platformdirs import user_data_path
 
-    return Path(os.environ.get(ROOT_VARIABLE) or user_data_path("latent-memory"))
+    from latent_memory_plugin.store.disk import folder_path
+
+    named = os.environ.get(ROOT_VARIABLE)
+    try:
+        return folder_path(named or user_data_path("latent-memory"))
+    except (InputError, RuntimeError) as exc:
+        why = str(exc) if isinstance(exc, InputError) else "No home folder is known for the default root."
+        raise InputError(f"{why} Set {ROOT_VARIABLE}, or pass root=.") from exc
 
 
-def chosen_root(root: str | Path | None) -> Path:
-    """The folder a caller named, else the default one, absolute. Raises `InputError`."""
-    if root is None:
-        return default_root().absolute()
-    if not isinstance(root, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"root={root!r} is not a path; pass the folder of the store.")
-    return Path(root).expanduser().absolute()
+def chosen_root(root: str | Path | None, model: "str | Path | ModelConfig | LanguageModel | None" = None) -> Path:
+    """The folder a caller named, absolute; else that of the model below the default one, so that each named model has
+    a root of its own. The embedded model, and one that the default root says it belongs to, have the default root
+    itself. Raises `InputError`."""
+    from latent_memory_plugin.store.disk import folder_path
+
+    if root is not None:
+        if not isinstance(root, str | os.PathLike) or not isinstance(  # pyright: ignore[reportUnnecessaryIsInstance]
+            os.fspath(root), str
+        ):
+            raise InputError(f"root={root!r} is not a path; pass the folder of the store.")
+        return folder_path(root)
+    base, name = default_root(), _name_of(model)
+    if name in (None, "embedded") or name == _owner_of(base):
+        return base
+    from latent_memory_plugin.store.root import MODELS, slug
+
+    folder = Path(name).expanduser()
+    return base / MODELS / slug(str(folder.resolve()) if folder.is_dir() else name)
+
+
+def _name_of(model: "str | Path | ModelConfig | LanguageModel | None") -> str | None:
+    return os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", None)
+
+
+def _owner_of(root: Path) -> str | None:
+    """The name of the model that a root says it belongs to; None where it does not say."""
+    try:
+        return json.loads((root / "store.json").read_bytes())["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def chosen_model(model: "str | Path | ModelConfig | LanguageModel") -> "ModelConfig | LanguageModel":
@@ -187,7 +220,7 @@ def _open(
     try:
         encoder = make_encoder(loaded, retrieve, embed)
         store = Store.open(
-            root, namespace, ModelId(loaded.name, loaded.fingerprint, loaded.hidden_size), encoder.name, access
+            root, namespace, ModelId(loaded.name, loaded.fingerprint), encoder.name, access
         )
         return Opened(loaded, encoder, store, config)
     except BaseException:
