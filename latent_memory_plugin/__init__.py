@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         WorkerConfig,
     )
     from latent_memory_plugin.errors import (
+        CancelledError,
         ConfigError,
         ContextLengthError,
         CorruptError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         ModelLoadError,
         NotFoundError,
         OutdatedError,
+        PluginError,
         ReadOnlyError,
         RewardError,
         StoreError,
@@ -45,10 +47,10 @@ if TYPE_CHECKING:
         WorkerError,
         WrongModelError,
     )
+    from latent_memory_plugin.learning.work import Candidate, Progress
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.records import (
         Answer,
-        Candidate,
         Choice,
         Dialogue,
         Episode,
@@ -76,15 +78,18 @@ __version__ = "0.1.0"
 __path__.append(f"{__path__[0]}/_moved")  # import paths of before, see there
 
 HOMES = {
+    "Candidate": "learning.work",
     "ChatModel": "answering.chat",
     "LatentMemory": "memory",
     "Occasion": "answering.session",
+    "Progress": "learning.work",
     "When": "answering.intake",
     "question_of": "answering.turn",
 }
 
 __all__ = [
     "Answer",
+    "CancelledError",
     "Candidate",
     "ChatModel",
     "Choice",
@@ -113,7 +118,9 @@ __all__ = [
     "Occasion",
     "Outcome",
     "OutdatedError",
+    "PluginError",
     "Problem",
+    "Progress",
     "Queued",
     "ReadOnlyError",
     "Reference",

@@ -1,5 +1,6 @@
 """The base of records and configs: frozen pydantic models whose refusals are this library's errors."""
 
+from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -70,8 +71,10 @@ class FrozenConfig(Frozen):
 
     @classmethod
     def _refusal(cls, reasons: str) -> LatentMemoryError:
-        known = ", ".join(cls.model_fields)
-        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
+        name = reasons.partition("=")[0]
+        near = [] if name in cls.model_fields else get_close_matches(name, cls.model_fields, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return ConfigError(f"{cls.__name__} refused {reasons}.{hint} Its settings are: {', '.join(cls.model_fields)}.")
 
 
 Settings = TypeVar("Settings", bound=FrozenConfig)

@@ -52,7 +52,7 @@ def put(memory: LatentMemory, tensor: np.ndarray, question: str, latent_id: str 
         fingerprint=opened.model.fingerprint,
         encoder=opened.encoder.name,
     )
-    opened.store.put(record, tensor, opened.encoder.keys([question])[0])
+    opened.store.put(record, {"latent": tensor}, opened.encoder.keys([question])[0])
     return Reference(ids=(latent_id,), hash=tensor_hash(tensor))
 
 
@@ -427,7 +427,7 @@ def test_the_pieces_of_a_stream_are_the_reply(tiny: LatentMemory) -> None:
     cut = 0
     for seed in range(4):
         text, reply = streams(tiny, seed)
-        tensor = torch.from_numpy(tiny.opened.store.tensor(ID))  # (P, H)
+        tensor = torch.from_numpy(tiny.opened.store.tensors(ID)["latent"])  # (P, H)
         [[rollout]] = tiny.model.sample([QUESTION], [tensor], 1, tiny.config.sampling, seed)
         assert text == rollout.text and reply.answer.latent_ids == (ID,)
         cut += reply.choices[0].finish_reason == "length"

@@ -10,9 +10,9 @@ from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
 from latent_memory_plugin.config import RetrieveConfig
 from latent_memory_plugin.engines.hf import LanguageModel
-from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS
 from latent_memory_plugin.errors import ConfigError, InputError
-from latent_memory_plugin.keys.encoder import Embedding, Encoder, make_encoder
+from latent_memory_plugin.keys import Embedding, Encoder, make
+from latent_memory_plugin.keys.centre import CENTRE_QUESTIONS
 from latent_memory_plugin.testing import FakeModel
 
 QUESTIONS = [
@@ -34,21 +34,21 @@ def letters(texts: list[str]) -> np.ndarray:
 
 
 def own(function: Any = letters, name: str = "letters") -> Encoder:
-    return make_encoder(FakeModel({}), INPUT, Embedding(name, function))
+    return make(FakeModel({}), INPUT, Embedding(name, function))
 
 
 # -- kv ----------------------------------------------------------------------------------------------------------------
 
 
 def test_kv_keys_are_the_models_own_bit_for_bit(model: LanguageModel) -> None:
-    encoder = make_encoder(model, KV)
+    encoder = make(model, KV)
     assert encoder.name == model.encoder == "hidden-last-1-v1"
     assert (encoder.keys(QUESTIONS) == model.keys(QUESTIONS)).all()
 
 
 def test_kv_is_the_default_and_asks_a_model_for_nothing_but_its_keys() -> None:
     fake = FakeModel({})
-    encoder = make_encoder(fake, RetrieveConfig())
+    encoder = make(fake, RetrieveConfig())
     assert encoder.name == fake.encoder and (encoder.keys(["sum: 1"]) == fake.keys(["sum: 2"])).all()
 
 
@@ -56,7 +56,7 @@ def test_kv_is_the_default_and_asks_a_model_for_nothing_but_its_keys() -> None:
 
 
 def test_every_kind_of_key_has_unit_length_and_does_not_depend_on_company(model: LanguageModel) -> None:
-    for encoder in (make_encoder(model, INPUT), own()):
+    for encoder in (make(model, INPUT), own()):
         keys = encoder.keys(QUESTIONS)
         assert keys.dtype == np.float32 and len(keys) == 3
         assert np.linalg.norm(keys, axis=1) == pytest.approx(1, abs=1e-5)
@@ -78,14 +78,14 @@ def test_input_keys_are_weighted_means_of_token_embeddings_without_what_all_ques
     _, vectors = np.linalg.eigh(np.cov(centre.T))
     raw = mean(QUESTIONS[0]) - centre.mean(axis=0)
     raw -= raw @ vectors[:, -1] * vectors[:, -1]
-    [key] = make_encoder(model, INPUT).keys(QUESTIONS[:1])
+    [key] = make(model, INPUT).keys(QUESTIONS[:1])
     assert key == pytest.approx(raw / np.linalg.norm(raw), abs=1e-3)
     assert abs(key @ vectors[:, -1]) < 1e-3
 
 
 def test_input_keys_are_of_the_words_and_not_of_the_template(model: LanguageModel) -> None:
     plain = LanguageModel.wrap(model._engine.model, tiny_tokenizer("{{ messages[0]['content'] }} Answer:"))
-    keys, others = (make_encoder(one, INPUT).keys(QUESTIONS) for one in (model, plain))
+    keys, others = (make(one, INPUT).keys(QUESTIONS) for one in (model, plain))
     assert keys == pytest.approx(others, abs=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_the_centre_is_embedded_once() -> None:
 
 
 def test_keys_of_different_methods_have_different_names(model: LanguageModel) -> None:
-    names = [make_encoder(model, KV).name, make_encoder(model, INPUT).name, own().name, own(name="other").name]
+    names = [make(model, KV).name, make(model, INPUT).name, own().name, own(name="other").name]
     assert names[1:] == ["input-sif-v1", "input-letters-v1", "input-other-v1"] and len(set(names)) == 4
 
 
@@ -153,10 +153,10 @@ def test_an_embedding_that_fails_is_named_with_its_error(wrong: Any) -> None:
 
 def test_an_embedding_needs_a_name_a_function_and_a_use() -> None:
     with pytest.raises(ConfigError, match="has no name; pass Embedding"):
-        make_encoder(FakeModel({}), INPUT, letters)  # type: ignore[arg-type]
+        make(FakeModel({}), INPUT, letters)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="name and version"):
         Embedding(" ", letters)
     with pytest.raises(ConfigError, match="'x' is 7; pass a function"):
         Embedding("x", 7)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="key='input'"):
-        make_encoder(FakeModel({}), KV, Embedding("x", letters))
+        make(FakeModel({}), KV, Embedding("x", letters))

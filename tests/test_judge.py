@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge, Reward
 from latent_memory_plugin.errors import RewardError
-from latent_memory_plugin.learning.judge import Judge, Reward
 from latent_memory_plugin.records import Rollout
 
 QUESTION = "What is 6 times 7?"

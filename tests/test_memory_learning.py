@@ -298,7 +298,7 @@ def test_the_same_stream_gives_bit_identical_latents_in_another_root(tmp_path: P
             for question in SUMS[:14]:
                 memory.learn(question)
             store = memory.opened.store
-            tensors.append([store.tensor(latent.id).tobytes() for latent in store.latents()])
+            tensors.append([store.tensors(latent.id)["latent"].tobytes() for latent in store.latents()])
     assert tensors[0] == tensors[1] and tensors[0]
 
 

@@ -64,7 +64,7 @@ def filled(mean: float = CHANGES, state: LatentState = "live", model: Any = None
     """A store with one Latent, under the key of a question."""
     store, owner = Recording(), model or fake()
     tensor = np.full((3, owner.hidden_size), mean, dtype=np.float32)  # (P, H)
-    store.put(record_of(id=ID, shape=tensor.shape), tensor, owner.keys([question])[0])
+    store.put(record_of(id=ID, shape=tensor.shape), {"latent": tensor}, owner.keys([question])[0])
     store.stand(Standing(latent_id=ID, state=state))
     return store
 
@@ -129,7 +129,7 @@ def test_a_latent_taken_back_after_it_was_found_is_not_read(state: LatentState |
     store = Late()
     if state is not None:
         kept = filled(state=state)
-        store.put(kept.latent(ID), kept.tensor(ID), kept.latent_key(ID))
+        store.put(kept.latent(ID), kept.tensors(ID), kept.latent_key(ID))
         store.stand(kept.standing(ID))
     [answer] = ask(asker(store, "agree"))
     assert (answer.answer, answer.latent_ids, answer.similarity) == (PLAIN, (), 0.9)
@@ -215,7 +215,7 @@ def test_of_several_completions_the_votes_winners_are_compared() -> None:
 
 
 def store_latent(store: InMemoryStore) -> torch.Tensor:
-    return torch.from_numpy(store.tensor(ID))  # (P, H)
+    return torch.from_numpy(store.tensors(ID)["latent"])  # (P, H)
 
 
 def test_a_list_is_sampled_together_and_each_problem_goes_its_own_route() -> None:

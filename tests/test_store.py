@@ -72,9 +72,7 @@ def test_neighbours_come_best_first_with_their_cosine_similarity(store: Store) -
     found = near(store, key(), 3)
     assert [item.question for item, _ in found] == ["question 0.1", "question 0.4", "question 1.0"]
     assert [similarity for _, similarity in found] == pytest.approx(np.cos([0.1, 0.4, 1.0]), abs=1e-5)
-    assert all(
-        type(similarity) is float and -1 <= similarity <= 1 for _, similarity in near(store, key(0.1), 9)
-    )
+    assert all(type(similarity) is float and -1 <= similarity <= 1 for _, similarity in near(store, key(0.1), 9))
     assert len(near(store, key(), 1000)) == 4
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from latent_memory_plugin.store.chroma import NOTE
 from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.chroma import NOTE
 from latent_memory_plugin.store.index import Index
 
 KILLED = """

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from archive_world import content, fill
-from latent_memory_plugin.store.moving import Arrival, Imported
 from store_builders import ENCODER, MODEL, episode, key, latent, tensor
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.moving import Arrival, Imported
 
 CHILD = """
 import sys
@@ -94,9 +94,7 @@ def test_what_a_dead_import_left_is_undone_before_its_commit_and_finished_after_
     assert not list((tmp_path / "to").rglob("import-*"))
 
 
-def test_an_import_under_way_is_left_alone_by_another_opening(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_under_way_is_left_alone_by_another_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path / "from", archive := tmp_path / "all.tar", 0)
     with Store.open(tmp_path / "to", "default", MODEL, ENCODER) as store:
         original = Arrival.commit

@@ -14,6 +14,7 @@ from latent_memory_plugin.answering import intake
 from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.answering.tools import Parsed, Parser, chosen_parser, opening_of
 from latent_memory_plugin.answering.turn import Messages, Turn, tensor_hash
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError, NotFoundError
 from latent_memory_plugin.records import MAX_QUESTION_CHARACTERS, Reference, Reply
@@ -48,10 +49,10 @@ class ChatModel:
             latent_id = self.memory.find(question).latent_id
             if latent_id is None:
                 return Reference()
-            tensor = self.memory.opened.store.tensor(latent_id)  # (P, H)
+            tensors = self.memory.opened.store.tensors(latent_id)
         except (ContextLengthError, NotFoundError):  # too long, or forgotten meanwhile
             return Reference()
-        return Reference(ids=(latent_id,), hash=tensor_hash(tensor))
+        return Reference(ids=(latent_id,), hash=tensor_hash(tensors))
 
     def reply(
         self,
@@ -126,10 +127,9 @@ class ChatModel:
             """The answer in a completion; a call of tools is none."""
             return None if parser is not None and parser.read(opening + text).calls else memory.extract(text)
 
+        judge = Judge(answer_in, memory.reward, memory.config.vote.reward, memory.equal)
         return Turn(
-            Asker(
-                opened.model, opened.store, opened.encoder, memory.config, answer_in, memory.enabled, memory.verifier
-            ),
+            Asker(opened.model, opened.store, opened.encoder, memory.config, judge, memory.enabled, memory.verifier),
             _listed(messages),
             Reference() if latent is None else Reference.of(latent),
             tuple(tools),

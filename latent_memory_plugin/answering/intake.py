@@ -1,7 +1,8 @@
 """What callers hand over → records: checked whole before anything is done with a part of it."""
 
+import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 from latent_memory_plugin.config import Config
@@ -66,7 +67,22 @@ def problems_of(question: str | Sequence[str]) -> list[Problem]:
         return [Problem(question=question)]
     if not isinstance(question, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"{question!r:.60} is neither a question nor a list of questions; pass text.")
+    for one in question:
+        if isinstance(one, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"{one!r:.60} is a message and not a question; pass its text, or the whole chat to "
+                "ChatModel(memory).reply(messages)."
+            )
+        if not isinstance(one, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{one!r:.60} is not a question; pass text.")
     return [Problem(question=one) for one in question]
+
+
+def checked_days(days: float) -> float:
+    """Raises `InputError` where it is no number of days."""
+    if not (math.isfinite(days) and days >= 0):
+        raise InputError(f"older_than_days={days!r} is no number of days; pass 0 or more.")
+    return days
 
 
 def rollouts_of(

@@ -16,6 +16,7 @@ output     tables for people, JSON for programs
 """
 
 import gc
+import signal
 import sys
 from typing import Annotated
 
@@ -41,6 +42,8 @@ def main() -> None:
     """Runs the command line and ends the process: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
     # Imports make objects that stay. Looking through them ever again is a tenth of the first answer's time.
     gc.set_threshold(100_000, 50, 50)
+    # As after Ctrl-C: what is under way ends at once, and what was journaled is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:]
     app(args=[*arguments, "-"] if arguments[-1:] == ["--json"] else arguments)
 

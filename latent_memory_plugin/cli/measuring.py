@@ -53,7 +53,9 @@ def demo(
 ) -> None:
     """Shows a frozen model getting better at its problems."""
     from latent_memory_plugin.bench.demo import run
+    from latent_memory_plugin.bench.picture import check_plotting
 
+    check_plotting()
     with output.progress("problems") as advance:
         report = run(seed, problems, shared.model, questions, advance, families)
     present(shared, report, Path(picture))

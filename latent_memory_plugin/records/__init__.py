@@ -23,7 +23,6 @@ from latent_memory_plugin.records.episode import (
 )
 from latent_memory_plugin.records.latent import (
     USABLE,
-    Candidate,
     Evicted,
     Holding,
     Latent,
@@ -39,7 +38,6 @@ __all__ = [
     "NOT_KEPT",
     "USABLE",
     "Answer",
-    "Candidate",
     "Choice",
     "Count",
     "Dialogue",

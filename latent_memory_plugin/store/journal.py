@@ -32,6 +32,7 @@ from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.redaction import hash_alone
 
 Record = TypeVar("Record", bound=Frozen)
+_Part = TypeVar("_Part")
 Row = tuple[Any, ...]
 
 COLUMNS = "id, created, state, attempt, problem_hash, reason, vote, question, rollouts"
@@ -430,8 +431,8 @@ def episode_row(episode: Episode) -> Row:
     )
 
 
-def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The ids in portions that one query takes."""
+def parts(ids: Sequence[_Part]) -> Iterator[Sequence[_Part]]:
+    """What is asked for, in portions that one query takes."""
     return (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
 
 

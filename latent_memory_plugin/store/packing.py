@@ -91,7 +91,7 @@ def unpack(content: bytes, where: Path) -> Content:
     where the schema is newer."""
     header = parse(content, len(content), where)
     try:
-        arrays = load(content)
+        arrays: dict[str, np.ndarray] = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as exc:
         raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
     if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:
@@ -200,7 +200,7 @@ def _metadata(found: Any, where: Path) -> dict[str, str]:
     schema = metadata.get("schema")
     if isinstance(schema, str) and _NUMBER.fullmatch(schema) and int(schema) > SCHEMA:
         raise StoreError(newer(where, schema, SCHEMA, _writer(metadata)))
-    if schema not in map(str, range(1, SCHEMA + 1)):
+    if schema not in {str(number) for number in range(1, SCHEMA + 1)}:
         raise corrupt(where, f"its schema is {schema!r:.80}, not 1 to {SCHEMA}")
     if metadata.keys() != _TEXTS or not all(isinstance(text, str) for text in metadata.values()):
         raise corrupt(where, f"its header has {sorted(metadata)!r:.200}, not record, hash and schema as texts")
@@ -223,7 +223,7 @@ def _misnamed(latent: Latent) -> str:
 
 def _misplaced(fields: Mapping[str, Any], latent: Latent, size: int) -> str:
     """What shows without reading them that the tensors are not those of the record, or do not fill `size` bytes."""
-    if fields.keys() != {*latent.shapes, KEY}:
+    if set(fields) != {*latent.shapes, KEY}:
         return f"its tensors are {sorted(fields)!r:.200}, not {sorted(latent.shapes)!r:.200} and {KEY!r}"
     try:
         end = max(slot["data_offsets"][1] for slot in fields.values())

@@ -157,7 +157,7 @@ class Store:
         """From now on the store is one model's, with keys made by one encoder: a root belongs to one model, and keys of
         different encoders are never compared. A new root belongs to this model; one that says a former fingerprint of
         it says the present one from now on. Raises WrongModelError, InputError where it is bound to another encoder."""
-        wanted = ModelId(*model)
+        wanted = model if isinstance(model, ModelId) else ModelId(*model)
         with self._entered():
             if self.encoder not in (None, encoder):
                 raise InputError(f"The store is bound to the encoder {self.encoder!r}; open another for {encoder!r}.")

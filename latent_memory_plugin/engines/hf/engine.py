@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from latent_memory_plugin.engines import cancellation as halting
+from latent_memory_plugin.engines import cancellation
 from latent_memory_plugin.errors import ModelLoadError
 
 if TYPE_CHECKING:
@@ -74,12 +74,14 @@ class Engine:
     @property
     def device(self) -> torch.device:
         """Where input ids and embeddings belong."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[union-attr, return-value]
+        module: Any = self.model.get_input_embeddings()
+        place = module.weight.device
+        return torch.device(module._hf_hook.execution_device) if place.type == "meta" else place
 
     @property
     def embedding(self) -> Tensor:
         """(V, H) the matrix of input embeddings, detached."""
-        return self.model.get_input_embeddings().weight.detach()  # type: ignore[union-attr, operator, return-value]
+        return held(self.model.get_input_embeddings(), "weight").detach()
 
     @property
     def hidden_size(self) -> int:
@@ -134,9 +136,10 @@ class Engine:
     @cached_property
     def head(self) -> "Head | None":
         """What turns `last_states` into logits; None where that is not the output embedding alone, which a pass over
-        two tokens shows: some models scale or cap their logits behind it."""
+        two tokens shows: some models scale or cap their logits behind it; and where layers are on several devices."""
         head = cast(Any, self.model).get_output_embeddings()
-        if head is None or self.model.base_model is self.model:
+        spread = len(set(getattr(self.model, "hf_device_map", {}).values())) > 1
+        if head is None or spread or self.model.base_model is self.model:
             return None
         ids = torch.tensor([[0, 1]], device=self.device)  # (1, T)
         inputs = Inputs(ids, None, torch.ones_like(ids), ids)
@@ -147,7 +150,7 @@ class Engine:
         return head if same else None
 
     def _fields(self, inputs: Inputs, cache: "Cache | None") -> dict[str, Any]:
-        halting.check()
+        cancellation.check()
         # Models without attention want the mask of the new tokens alone.
         mask = inputs.mask if self._cache_name == "past_key_values" else inputs.mask[:, -inputs.positions.shape[1] :]
         fields: dict[str, Any] = {"use_cache": cache is not None, "return_dict": True}
@@ -190,3 +193,9 @@ class Engine:
         for owner, flag in on:
             setattr(owner, flag, False)
         return on
+
+
+def held(module: Any, name: str) -> Tensor:
+    """A weight of a module, also where accelerate keeps it elsewhere and brings it for each pass."""
+    weight = getattr(module, name)
+    return module._hf_hook.weights_map[name] if weight.device.type == "meta" else weight

@@ -1,11 +1,11 @@
-"""Loading a causal language model and its tokenizer; what goes wrong becomes a ModelLoadError that says what to do."""
+"""Loading a model and its tokenizer: what goes wrong, or would be filled with random numbers, becomes a ModelLoadError
+that says what to do."""
 
-import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -16,13 +16,15 @@ from latent_memory_plugin.errors import ModelLoadError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ReadFiles = Callable[[Path | str, ModelConfig, bool], tuple["PreTrainedModel", "PreTrainedTokenizerBase"]]
-"""(folder or hub id, config, local files only) → a model and its tokenizer."""
+Pair = tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
+Kind = Literal["AutoModelForCausalLM", "AutoModelForSequenceClassification"]
+"""transformers' class that reads the model."""
 
 EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[2] / "sandbox" / "weights"
-
-_HASHED_ROWS = 8192
+GGUF = ".gguf"
+SETTINGS = ("device_map", "max_memory", "attn_implementation", "quantization_config")
+"""Settings of ModelConfig that go to transformers as they are."""
 
 
 def read(
@@ -33,34 +35,26 @@ def read(
     A hub id whose files are in the local cache is read from there without asking the network.
     """
     name = EMBEDDED_NAME if config.name is None else config.name
-    return *loaded(config, _read, embedded), name
+    return *loaded(config, "AutoModelForCausalLM", embedded), name
 
 
-def loaded(
-    config: ModelConfig, read_files: ReadFiles, embedded: Path = EMBEDDED_FOLDER
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """What `read_files` reads, in evaluation mode with frozen weights on its device, and its tokenizer."""
+def loaded(config: ModelConfig, kind: Kind, embedded: Path = EMBEDDED_FOLDER) -> Pair:
+    """A model of that kind in evaluation mode with frozen weights on its device, and its tokenizer."""
     source, device = _source(config, embedded), _device(config.device)
-    with _quiet():
-        if isinstance(source, str):
-            model, tokenizer = _read_hub_id(source, config, read_files)
-        else:
-            model, tokenizer = read_files(source, config, True)
-    if not getattr(model, "is_quantized", False):
+    with _quiet(), _without_bar(source):
+        model, tokenizer = (_read_hub_id if isinstance(source, str) else _read)(source, config, kind)  # type: ignore[operator]
+    if config.device_map is None and not getattr(model, "is_quantized", False):
         model.to(device)  # type: ignore[arg-type]
     if config.generation_config == "ends":
-        _keep_ends(model)
+        from transformers import GenerationConfig
+
+        ends = getattr(model.generation_config, "eos_token_id", None)
+        model.generation_config = GenerationConfig(eos_token_id=ends)
     return model.requires_grad_(False).eval(), tokenizer
 
 
-def _keep_ends(model: "PreTrainedModel") -> None:
-    from transformers import GenerationConfig
-
-    model.generation_config = GenerationConfig(eos_token_id=getattr(model.generation_config, "eos_token_id", None))
-
-
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
-    """The folder, or the hub id as text."""
+    """The folder or GGUF file, or the hub id as text."""
     if config.name is None:
         if not (embedded / "config.json").is_file():
             raise ModelLoadError(
@@ -69,12 +63,23 @@ def _source(config: ModelConfig, embedded: Path) -> Path | str:
             )
         return embedded
     path = Path(config.name).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file() or path.is_absolute() or config.name.startswith((".", "~")) or config.name.count("/") > 1:
+    packed = sorted(path.glob(f"*{GGUF}")) if path.is_dir() and not (path / "config.json").exists() else []
+    if len(packed) > 1:
         raise ModelLoadError(
-            f"There is no model folder {config.name!r}; pass a folder with config.json and safetensors, or a hub id "
-            "such as 'Qwen/Qwen3-1.7B'."
+            f"The folder {config.name!r} holds {[one.name for one in packed]!r:.200}; name one of these files."
+        )
+    if packed or path.is_dir() or (path.suffix == GGUF and path.is_file()):
+        return packed[0] if packed else path
+    if (
+        path.suffix == GGUF
+        or path.is_file()
+        or path.is_absolute()
+        or config.name.startswith((".", "~"))
+        or config.name.count("/") > 1
+    ):
+        raise ModelLoadError(
+            f"There is no model folder {config.name!r}; pass a folder with config.json and safetensors, a {GGUF} file, "
+            "or a hub id such as 'Qwen/Qwen3-1.7B'."
         )
     return config.name
 
@@ -93,16 +98,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _read_hub_id(
-    name: str, config: ModelConfig, read_files: ReadFiles
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def _read_hub_id(name: str, config: ModelConfig, kind: Kind) -> Pair:
     try:
-        return read_files(name, config, True)
+        return _read(name, config, kind)
     except ModelLoadError as exc:
         if not isinstance(exc.__cause__, OSError):
             raise
     _ask_hub(name, config.revision)
-    return read_files(name, config, False)
+    return _read(name, config, kind, local=False)
 
 
 def _ask_hub(name: str, revision: str | None) -> None:
@@ -119,28 +122,81 @@ def _ask_hub(name: str, revision: str | None) -> None:
         ) from exc
 
 
-def _read(source: Path | str, config: ModelConfig, local: bool) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _read(source: Path | str, config: ModelConfig, kind: Kind, local: bool = True) -> Pair:
+    import transformers
 
-    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "local_files_only": local}
-    if isinstance(source, str):
-        common["revision"] = config.revision or "main"
-    dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
+    given = {name: value for name in SETTINGS if (value := getattr(config, name)) is not None}
+    folder, common = _place(source, config, local)
+    options = {**given, "dtype": "auto" if config.dtype == "auto" else getattr(torch, config.dtype)}
+    if "gguf_file" in common:
+        options = {"quantization_config": transformers.GgufConfig(dequantize=True), **options}
     try:
-        tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, **common)
+        tokenizer = cast(Any, transformers.AutoTokenizer).from_pretrained(folder, **common)
         # Weights in pickle files could run code.
-        model = cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, use_safetensors=True, **common)
+        model, told = getattr(transformers, kind).from_pretrained(
+            folder,
+            use_safetensors="gguf_file" not in common,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **options,
+            **common,
+        )
     except ImportError as exc:
         raise ModelLoadError(
             f"The model {str(source)!r} needs a package that is missing or does not work here ({first_line(exc)}); "
             "install it, or use a checkpoint of another format."
         ) from exc
     except Exception as exc:  # the tokenizers library raises Exception itself
+        wanted = "causal language model" if kind == "AutoModelForCausalLM" else "model for sequence classification"
+        asked = f", which can be loaded with {given!r:.200}" if given else ""
         raise ModelLoadError(
-            f"The model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a causal language model "
-            "with config.json, safetensors weights and a tokenizer."
+            f"The model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a {wanted} with "
+            f"config.json, safetensors weights and a tokenizer{asked}."
         ) from exc
+    _check_whole(model, told, str(source))
     return model, tokenizer
+
+
+def _place(source: Path | str, config: ModelConfig, local: bool) -> tuple[Path | str, dict[str, Any]]:
+    """Folder or hub id, and what model and tokenizer are both read with."""
+    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "local_files_only": local}
+    if isinstance(source, str):
+        return source, common | {"revision": config.revision or "main"}
+    if source.suffix != GGUF or source.is_dir():
+        return source, common
+    if missing := [package for package in ("gguf", "accelerate") if find_spec(package) is None]:
+        raise ModelLoadError(
+            f"{str(source)!r} is read with the packages {missing!r}; run pip install 'latent-memory-plugin[gguf]'."
+        )
+    return source.parent, common | {"gguf_file": str(source.resolve())}
+
+
+def _check_whole(model: "PreTrainedModel", told: dict[str, Any], source: str) -> None:
+    """Raises ModelLoadError where a weight was not in the checkpoint, or its packed form is not understood:
+    transformers fills both with random numbers. What is tied to another weight was not looked for, and a buffer makes
+    itself."""
+    packed: Any = getattr(model.config, "quantization_config", None)
+    if packed is not None and getattr(model, "hf_quantizer", None) is None:
+        method = cast("dict[str, Any]", packed).get("quant_method") if isinstance(packed, dict) else packed
+        raise ModelLoadError(
+            f"The weights of {source!r} are quantised by {method!r:.80}, which this version of transformers does not "
+            "know; update it, or use a checkpoint of another format."
+        )
+    missing = sorted(set(told["missing_keys"]) - {name for name, _ in model.named_buffers()})
+    shapes = [f"{name}: {tuple(came)} for {tuple(wanted)}" for name, came, wanted in sorted(told["mismatched_keys"])]
+    if missing or shapes:
+        wrong = [f"it lacks the weights {_some(missing)}"] if missing else []
+        wrong += [f"it has other shapes, {_some(shapes)}"] if shapes else []
+        wrong += [f"it holds {_some(found)} without a place"] if (found := sorted(told["unexpected_keys"])) else []
+        raise ModelLoadError(
+            f"The checkpoint {source!r} is no whole {type(model).__name__}: {', '.join(wrong)}. Random numbers would "
+            "stand there; use one that was saved from this architecture, with its own config.json."
+        )
+
+
+def _some(names: list[str]) -> str:
+    """The first of them, and how many there are."""
+    return repr(names) if len(names) < 4 else f"{names[:3]!r} and {len(names) - 3} more"
 
 
 def first_line(error: BaseException) -> str:
@@ -163,6 +219,27 @@ def _quiet() -> Generator[None]:
         logging.set_tqdm_hook(hook)
 
 
+@contextmanager
+def _without_bar(source: Path | str) -> Generator[None]:
+    """The bar of unpacking GGUF, which knows no hook."""
+    if isinstance(source, str) or source.suffix != GGUF:
+        yield
+        return
+    from transformers import modeling_gguf_pytorch_utils
+
+    unpacking: Any = modeling_gguf_pytorch_utils
+    bar = unpacking.tqdm
+    unpacking.tqdm = _silent
+    try:
+        yield
+    finally:
+        unpacking.tqdm = bar
+
+
+def _silent(rows: Any, **_: Any) -> Any:
+    return rows
+
+
 def check_vocabulary(engine: Engine, tokenizer: "PreTrainedTokenizerBase", name: str) -> None:
     """Raises ModelLoadError where the tokenizer writes ids that the model has no embedding for."""
     largest, rows = max(tokenizer.get_vocab().values(), default=-1), len(engine.embedding)
@@ -173,24 +250,56 @@ def check_vocabulary(engine: Engine, tokenizer: "PreTrainedTokenizerBase", name:
         )
 
 
-def fingerprint(engine: Engine, tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits.
+def unwrapped(model: Any, tokenizer: Any, name: str | None) -> "PreTrainedModel":
+    """The transformers model inside what torch.compile or PEFT made of it, its adapters active as they are. A compiled
+    graph is not used: the shapes of sampling change at every step.
 
-    The matrix is rounded to bfloat16 first, so that one checkpoint has one fingerprint whether it is loaded as float32
-    or as bfloat16. The chat template is left out: it may be corrected without making another model.
+    Raises ModelLoadError where it is none, where there is no tokenizer, and where PEFT adds something beside the
+    layers, which would be lost.
     """
-    config = engine.config
-    matrix = engine.embedding
-    facts = {
-        "architecture": config.model_type,
-        "layers": engine.layers,
-        "shape": list(matrix.shape),
-        "heads": getattr(config, "num_attention_heads", None),
-        "key_value_heads": getattr(config, "num_key_value_heads", None),
-        "vocabulary": sorted(tokenizer.get_vocab().items()),
-    }
-    digest = sha256(json.dumps(facts, sort_keys=True, ensure_ascii=True).encode())
-    for start in range(0, len(matrix), _HASHED_ROWS):
-        part = matrix[start : start + _HASHED_ROWS].to("cpu", torch.bfloat16).contiguous()
-        digest.update(part.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    outer, name = model, name or type(model).__name__
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ModelLoadError(
+            f"The tokenizer of {name!r} is a {type(tokenizer).__name__}; pass the model's own, as "
+            "AutoTokenizer.from_pretrained(...) gives it."
+        )
+    while True:
+        inner = getattr(model, "_modules", {}).get("_orig_mod")
+        if inner is None and hasattr(cast(Any, type(model)), "get_base_model"):
+            inner = model.get_base_model()
+            _check_adapters(model, inner, name)
+        if inner is None:
+            break
+        model = inner
+    if not isinstance(model, PreTrainedModel):
+        raise ModelLoadError(
+            f"{name!r} is a {type(outer).__name__} around a {type(model).__name__}; pass a PreTrainedModel of "
+            "transformers, which LanguageModel.load(ModelConfig(name=...)) finds by a path or hub id."
+        )
+    return model
+
+
+def _check_adapters(model: Any, inner: Any, name: str) -> None:
+    """A token through PEFT's own model and through the one inside: adapters that sit in the layers act in both."""
+    ids = torch.tensor([[1]], device=inner.get_input_embeddings().weight.device)  # (1, T)
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:  # dropout off
+            module.training = False
+        with torch.no_grad():
+            given, own = (one(input_ids=ids).logits[:, -1].float() for one in (model, inner))  # (1, V)
+        same, why = torch.allclose(given, own, rtol=0, atol=0.05 * float(own.std())), "its logits are others"
+    except Exception as exc:  # noqa: BLE001  whatever a kind of adapter needs that is not there
+        same, why = False, first_line(exc)
+    finally:
+        for module in training:
+            module.training = True
+    if not same:
+        kinds = sorted({str(getattr(one.peft_type, "value", one.peft_type)) for one in model.peft_config.values()})
+        raise ModelLoadError(
+            f"The adapter of {name!r} ({', '.join(kinds)}) does not act inside the model's layers ({why}), so it would "
+            "be lost here. Import a prompt-tuning adapter with LatentMemory.import_peft, or pass "
+            "model.get_base_model()."
+        )

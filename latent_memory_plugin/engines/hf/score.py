@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions, with gradient to the Latent and to nothing else."""
+"""Log-probabilities of given completions, with gradient to what a Latent enters with and to nothing else."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,6 @@ from torch import Tensor
 from latent_memory_plugin.engines.hf.cache import is_differentiable
 from latent_memory_plugin.engines.hf.engine import Engine, Inputs
 from latent_memory_plugin.engines.hf.head import CHUNK_BYTES, chunked, of_targets
-from latent_memory_plugin.engines.hf.prompts import Prompt
 from latent_memory_plugin.engines.hf.rows import Row, assemble, positions_of
 
 if TYPE_CHECKING:
@@ -20,14 +19,14 @@ Read = Callable[[Inputs, "Cache | None", int], Tensor]
 
 
 def log_probabilities(
-    engine: Engine, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]], latent: Tensor | None
+    engine: Engine, rows: Sequence[Row], completions: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each completion token (B, T) float32 (float64 from a float64 model), 0 beyond a completion's
     end, and the mask (B, T) bool of completion tokens; T is the longest completion.
 
-    Rows with the same prompt share one pass over Latent and prompt where the model's cache lets gradients through.
+    All rows are read with the same vectors or none, and those with the same prompt share one pass over vectors and
+    prompt where the model's cache lets gradients through.
     """
-    rows = [Row(prompt, latent) for prompt in prompts]
     targets, mask = _pad(completions, max(map(len, completions)), engine.device)  # (B, T)
     # A head is looked for only where the logits are worth cutting.
     head = engine.head if mask.numel() > chunk_tokens(engine) else None
@@ -74,7 +73,7 @@ def _shared(engine: Engine, rows: Sequence[Row], completions: Sequence[Sequence[
 
 def _without_last(row: Row) -> Row:
     ids = row.prompt.ids[:-1]
-    return Row(row.prompt._replace(ids=ids, bos_tokens=min(row.prompt.bos_tokens, len(ids))), row.latent)
+    return Row(row.prompt._replace(ids=ids, bos_tokens=min(row.prompt.bos_tokens, len(ids))), row.vectors)
 
 
 def _pad(sequences: Sequence[Sequence[int]], width: int, device: torch.device) -> tuple[Tensor, Tensor]:

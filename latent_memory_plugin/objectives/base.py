@@ -1,11 +1,19 @@
-"""What an objective learns from, and what it reports of each step."""
+"""An objective: what it learns from, what it reports of each step, and what it is.
+
+Legend: P latent tokens, H hidden size.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from latent_memory_plugin.config import DistilConfig, SamplingConfig
+from latent_memory_plugin.config import DistilConfig, ObjectiveConfig, SamplingConfig
 from latent_memory_plugin.engines.base import Model
+from latent_memory_plugin.forms import FORMS, Loaded
 from latent_memory_plugin.records import Episode, Problem, Rollout
+
+if TYPE_CHECKING:
+    from latent_memory_plugin.forms import Tensors
 
 LEAST_TRUST = 1e-3
 """A vote of even odds that is learnt from all the same still needs a weight."""
@@ -38,6 +46,11 @@ class Step:
     entropy: float
     """Mean negative log-probability of the completion tokens, nats: for fresh rollouts an estimate of the entropy."""
 
+    @property
+    def may_go_on(self) -> bool:
+        """True where the next step may have a gradient though this one has none: its completions are others."""
+        return self.reward is not None and self.reward < 1
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -45,6 +58,8 @@ class Attempt:
 
     model: Model
     """The frozen model."""
+    form: str
+    """Name of the form of the tensors that are trained."""
     lessons: tuple[Lesson, ...]
     """One or several episodes, learnt from together."""
     config: DistilConfig
@@ -57,6 +72,33 @@ class Attempt:
     """Fresh completions of step `i` depend on this and `i`."""
     watch: Callable[[Step], None] | None = None
     """Called after every step; an exception it raises ends the attempt."""
+
+    def loaded(self, tensors: "Tensors") -> Loaded:
+        """The tensors as the model reads them; gradient flows back to them."""
+        return Loaded(self.form, tensors)
+
+    def batch_tokens(self) -> int:
+        """Tokens in one forward and backward pass at most."""
+        return self.config.max_batch_tokens or self.model.graph_tokens()
+
+    def row_tokens(self, question: str, completion: Sequence[int], tensors: "Tensors") -> int:
+        """Tokens of a row with Latent, prompt and completion."""
+        latent_tokens = FORMS.get(self.form).latent_tokens(tensors)
+        return len(self.model.prompt_ids(question)) + len(completion) + latent_tokens
+
+
+Train = Callable[[Attempt, "Tensors"], "Tensors"]
+"""(attempt, tensors to start with) → the trained tensors, float32. Raises DistilError."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One way to train. A plug-in is one of these, registered by `objectives.register(name, objective)`."""
+
+    config: type[ObjectiveConfig]
+    """Its settings; their `kind` is its name."""
+    train: Train
+    """What it does; its settings are in `attempt.config.objective`."""
 
 
 def lessons(episodes: Sequence[Episode]) -> tuple[Lesson, ...]:
