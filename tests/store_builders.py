@@ -53,6 +53,8 @@ def latent(**changes: Any) -> Latent:
         "seed": 7,
         "version": "0.1.0",
     }
+    if "shapes" in changes:
+        del fields["shape"]
     return Latent(**(fields | changes))
 
 

@@ -40,7 +40,7 @@ def import_archive(
 ) -> None:
     """Takes in all of an exported file or nothing, into this namespace."""
     from latent_memory_plugin.store import Store
-    from latent_memory_plugin.store.unpacking import read_manifest
+    from latent_memory_plugin.store.archive import read_manifest
 
     read_manifest(file)  # before a root is made for it
     with Store.open(root_of(shared), shared.namespace, access=shared.access) as store:

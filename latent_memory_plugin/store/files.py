@@ -200,7 +200,7 @@ class LatentFiles:
 def checked(tensors: Mapping[str, np.ndarray], latent: Latent) -> dict[str, np.ndarray]:
     """The tensors as float32. Raises InputError where one is not finite, or names or shapes are not the record's."""
     with np.errstate(over="ignore"):
-        values = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in tensors.items()}
+        values = {name: np.asarray(array, np.float32, order="C") for name, array in tensors.items()}
     shapes = {name: array.shape for name, array in values.items()}
     if shapes != latent.shapes:
         raise InputError(

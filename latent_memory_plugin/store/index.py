@@ -9,6 +9,7 @@ and nothing has changed since (`clean.py`), one vector and the query are enough.
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -201,12 +202,14 @@ class Index:
         """Adds those of the items that have a fitting key; their ids."""
         added: set[str] = set()
         keys = self._truth.keys(sorted(missing), self._encoder)
-        while page := list(islice(keys, self._chroma.page)):
+        while page := list(islice(keys, self._chroma.portion)):
             size = self._size or page[0][1].size
             fitting = [(item_id, key) for item_id, key in page if key.size == size]
             if len(fitting) < len(page):
                 _log.warning("index %s leaves out %d keys of another size", self.name, len(page) - len(fitting))
             if fitting:
+                if added:
+                    time.sleep(self._chroma.pause_seconds)
                 self._upsert(fitting)
                 added.update(item_id for item_id, _ in fitting)
         return added
@@ -219,9 +222,9 @@ class Index:
 
     def _delete(self, ids: Sequence[str]) -> None:
         """Takes items out; unknown ones are fine."""
-        for start in range(0, len(ids), self._chroma.page):
+        for start in range(0, len(ids), self._chroma.portion):
             self._chroma.digests.pop(self.name, None)
-            self._stored.delete(ids=list(ids[start : start + self._chroma.page]))
+            self._stored.delete(ids=list(ids[start : start + self._chroma.portion]))
 
     # -- mending
 

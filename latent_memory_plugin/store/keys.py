@@ -91,6 +91,9 @@ class Scan:
         """All with at least this similarity to a key (D,). Raises InputError."""
         return [found for found in self._ranked(key) if found[1] >= least]
 
+    def settle(self) -> None:
+        """Nothing is left behind."""
+
     def _ranked(self, key: np.ndarray) -> Iterator[tuple[str, float]]:
         self._refresh()
         vector = checked_key(key, self._keys.shape[1] if self._ids else None)

@@ -91,7 +91,7 @@ def unpack(content: bytes, where: Path) -> Content:
     where the schema is newer."""
     header = parse(content, len(content), where)
     try:
-        arrays: dict[str, np.ndarray] = load(content)
+        arrays = cast("dict[str, np.ndarray]", load(content))
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as exc:
         raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
     if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:

@@ -54,6 +54,9 @@ __all__ = ["Forgotten", "ModelId", "Store", "namespaces"]
 
 Item = TypeVar("Item")
 
+SETTLE_SECONDS = 0.1
+"""How long closing waits for a search of another namespace."""
+
 SCRUB = "scrub"
 """The journal's mark that is there while deleted rows wait to be overwritten."""
 
@@ -95,7 +98,7 @@ class Store:
         self._files = LatentFiles(self._folder / LATENTS, namespace)
         self._model: ModelId | None = None
         self._size: int | None = None
-        self._closed = False
+        self._closed, self._searchers = False, 0
         self._mended: list[str] = []
         # Of the searching threads, under the root's lock for them: a connection, what is open, what is compared.
         self._reader: Journal | None = None
@@ -179,23 +182,31 @@ class Store:
         return dict(self._files.problems)
 
     def close(self) -> None:
-        """Gives the namespace back, and the root where this was its last store. A second call does nothing, nor does
-        one in a forked process, to which neither belongs."""
+        """Gives the namespace back, and the root where this was its last store; where another thread searches in it,
+        that one does so at its end. A second call does nothing, nor does one in a forked process, to which neither
+        belongs."""
         if self._root.inherited:
             return
         with self._root.guard:
             if self._closed:
                 return
             self._closed = True
+            ends = not self._searchers
+        if ends:
+            self._end()
+
+    def _end(self) -> None:
         try:
-            with self._root.searching:
-                for one in self._searches.values():
-                    if isinstance(one, Index) and self._in_place:
+            # Where another namespace is searched for long, the next opening of this one's index has more to do.
+            if self._searches and self._in_place and self._root.searching.acquire(timeout=SETTLE_SECONDS):
+                try:
+                    for one in self._searches.values():
                         one.settle()
-                if self._reader is not None:
-                    self._reader.database.close()
-            with self._root.guard:
-                self._database.close()
+                finally:
+                    self._root.searching.release()
+            if self._reader is not None:
+                self._reader.database.close()
+            self._database.close()
         finally:
             self._root.release()
 
@@ -653,10 +664,18 @@ class Store:
     @contextmanager
     def _searching(self) -> Generator[None, None, None]:
         """Held by whoever searches, which may take long; whoever holds it never waits for the other doors."""
-        self._check()
-        with self._root.searching:
-            self._check()
-            yield
+        with self._entered():
+            self._searchers += 1
+        try:
+            with self._root.searching:
+                self._check()
+                yield
+        finally:
+            with self._root.guard:
+                self._searchers -= 1
+                ends = self._closed and not self._searchers
+            if ends:
+                self._end()
 
     def _paged(self, page: Callable[[int], list[tuple[int, Item]]]) -> Iterator[Item]:
         """All there is of something, a page in memory at a time, by what gives the page after a number."""
