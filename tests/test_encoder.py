@@ -1,5 +1,6 @@
 """Encoders: the two kinds of keys, and what an embedding of the caller's must give."""
 
+import importlib
 import subprocess
 import sys
 from collections import Counter
@@ -225,7 +226,7 @@ def test_a_config_is_checked_without_torch_and_numpy() -> None:
 
 
 def test_the_old_import_path_still_leads_here() -> None:
-    import latent_memory_plugin.encoder as old
+    old = importlib.import_module("latent_memory_plugin.encoder")
 
     with pytest.warns(DeprecationWarning, match=r"latent_memory_plugin\.keys"):
         assert old.Embedding is Embedding
