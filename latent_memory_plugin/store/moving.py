@@ -79,7 +79,7 @@ def export_archive(
 
 
 def _table(name: str, rows: Iterable[bytes], folder: Path, tables: ExitStack) -> Source:
-    file = tables.enter_context(TemporaryFile(dir=folder))
+    file = tables.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115  the caller closes it
     file.writelines(rows)
     return Source.of(name, cast("BinaryIO", file))
 
