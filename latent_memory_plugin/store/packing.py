@@ -198,9 +198,10 @@ def _metadata(found: Any, where: Path) -> dict[str, str]:
     """Schema, hash and record, all texts, of a schema that is known."""
     metadata = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     schema = metadata.get("schema")
-    if isinstance(schema, str) and _NUMBER.fullmatch(schema) and int(schema) > SCHEMA:
+    number = int(schema) if isinstance(schema, str) and _NUMBER.fullmatch(schema) else 0
+    if number > SCHEMA:
         raise StoreError(newer(where, schema, SCHEMA, _writer(metadata)))
-    if schema not in {str(number) for number in range(1, SCHEMA + 1)}:
+    if not number:
         raise corrupt(where, f"its schema is {schema!r:.80}, not 1 to {SCHEMA}")
     if metadata.keys() != _TEXTS or not all(isinstance(text, str) for text in metadata.values()):
         raise corrupt(where, f"its header has {sorted(metadata)!r:.200}, not record, hash and schema as texts")

@@ -524,7 +524,9 @@ class Store:
         return self._forget_where(
             "problem_hash = ?",
             problem_hash,
-            lambda one, episodes: one.problem_hash == problem_hash or not episodes.isdisjoint(one.parents),
+            lambda one, episodes: (
+                problem_hash in (one.problem_hash, *one.problems) or not episodes.isdisjoint(one.parents)
+            ),
             "problem_hash = ?",
         )
 
@@ -613,15 +615,18 @@ class Store:
         """
         with self._writing(exclusive=False):
             manifest = read_manifest(path)
-            model = self._model_of(manifest, path)
+            self._model_of(manifest, path)
             sizes = {one: size for one in manifest.encoders if (size := self._journal.key_size(one))}
         with arriving(path, self._folder) as arrival:
             arrival.unpack(manifest, self.namespace, self._texts, sizes)
             arrival.drop_known(self._files)  # most of them before anybody has to wait
             with self._writing():
                 arrival.drop_known(self._files)
-                claimed = self._root.claim(model)
-                self._files.model = claimed if self._model else None
+                with self._root.exclusive(self.root):
+                    model = self._model_of(manifest, path)
+                    if model != self._root.owner:
+                        self._root.name(model)
+                self._files.model = model if self._model else None
                 imported = arrival.commit(self._journal, self._texts)
                 arrival.finish(self._journal)
         return imported

@@ -9,7 +9,7 @@ import numpy as np
 from latent_memory_plugin.bench.kill import material
 from latent_memory_plugin.bench.kill.ledger import Noted
 from latent_memory_plugin.errors import LatentMemoryError
-from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.keys import make_encoder
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.check import check
 
