@@ -76,6 +76,51 @@ def test_neighbours_come_best_first_with_their_cosine_similarity(store: Store) -
     assert len(near(store, key(), 1000)) == 4
 
 
+def test_all_episodes_above_a_similarity_are_neighbours_however_many_and_none_below(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    keys = [*(key(0.001 * number) for number in range(150)), *rng.normal(size=(60, 8)).astype(np.float32)]
+    keys = [vector / np.linalg.norm(vector) for vector in keys]
+    made = [episode(f"question {number % 40}", vote=VOTE) for number in range(len(keys))]
+    for one, vector in zip(made, keys, strict=True):
+        store.commit(one, vector)
+    cosines = {one.id: float(vector @ key()) for one, vector in zip(made, keys, strict=True)}
+    for least in (0.995, 0.3, -1.0):
+        found = store.neighbours(key(), least)
+        assert {one.id for one in found} == {item_id for item_id, cosine in cosines.items() if cosine >= least}
+        assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
+        assert [one.similarity for one in found] == pytest.approx([cosines[one.id] for one in found], abs=1e-5)
+    by_id = {one.id: one for one in made}
+    assert all(one.problem_hash == by_id[one.id].problem.hash and one.has_text and one.vote == VOTE for one in found)
+    assert len({one.problem_hash for one in found}) == 40
+    assert store.neighbours(key(), 1.1) == []
+
+
+def test_a_neighbour_that_cannot_be_read_is_left_out_and_warned_of(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        store.commit(episode(f"question {number}", id=f"e{number}", vote=VOTE), key())
+    store._database.run("UPDATE episodes SET vote = 'x' WHERE id = 'e1'")
+    assert {one.id for one in store.neighbours(key(), 0.5)} == {"e0", "e2"} and "'e1'" in caplog.text
+
+
+def test_an_episode_is_settled_once_readable_or_not_and_leaves_the_queue_with_that(store: Store) -> None:
+    for number in range(3):
+        store.commit(episode(f"question {number}", id=f"e{number}"), key())
+        store.enqueue(f"e{number}", 9)
+    store._database.run("UPDATE episodes SET rollouts = '[' WHERE id = 'e2'")
+    assert store.settle("e0", "pending", "too few") and store.queued() == 3
+    assert store.settle("e0", "refused", "no gain", attempt="a1") and store.queued() == 2
+    for again in ("learnt", "pending"):
+        assert not store.settle("e0", again, "later", attempt="a2")
+    one = store.episode("e0")
+    assert (one.state, one.reason, one.attempt) == ("refused", "no gain", "a1")
+    assert store.settle("e2", "failed", "unreadable") and not store.settle("nobody", "failed", "gone")
+    store.update(one.model_copy(update={"attempt": "a3", "state": "learnt"}))
+    assert (store.episode("e0").attempt, store.episode("e0").state) == ("a3", "learnt")
+    assert store.counts() == {"pending": 1, "learnt": 1, "refused": 0, "failed": 1} and store.queued() == 1
+
+
 def test_an_empty_store_has_no_neighbours(store: Store) -> None:
     assert store.nearest(key(), 5) == []
     assert near(store, key(), 5) == []

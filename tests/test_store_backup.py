@@ -42,6 +42,7 @@ def test_a_copy_of_the_namespace_folders_holds_everything(tmp_path: Path) -> Non
             if name == "default":
                 store.put(suspended, tensor(), key(1.0))
                 store.stand(Standing(latent_id=suspended.id, state="suspended"))
+            assert len(store.nearest(key(), 9)) == len(near(store, key())) == 1
     left_out = shutil.ignore_patterns("chroma", "lock", "owner.json")
     shutil.copytree(root, copy, ignore=left_out)
     shutil.rmtree(root)

@@ -13,7 +13,7 @@ from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, u
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.config import LifeConfig
-from latent_memory_plugin.learning.lifecycle import Life
+from latent_memory_plugin.learning.lifecycle import Lifecycle
 from latent_memory_plugin.records import Latent, Standing
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.access import Access
@@ -161,7 +161,7 @@ def test_a_clock_that_goes_back_changes_no_order_and_brings_the_right_version_ba
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert list(store.episodes()) == episodes
         assert [one.answer_id for one in store.uses()] == ["late", "early"]
-        assert Life(store, LifeConfig()).roll_back(second.id, "It lost.").state == "retired"
+        assert Lifecycle(store, LifeConfig()).roll_back(second.id, "It lost.").state == "retired"
         assert store.standing(first.id).state == "live"
         assert [found for found, _ in store.nearest(key(), 9)] == [first.id]
 

@@ -159,6 +159,54 @@ def test_where_chroma_is_emptied_for_the_episodes_the_latents_are_indexed_again_
         assert check(tmp_path).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [("_query", TypeError), ("_fill", KeyError), ("_found", MemoryError), ("_follow", RuntimeError)],
+)
+def test_an_error_of_ours_and_a_lack_of_memory_go_through_and_cost_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception]
+) -> None:
+    filled(tmp_path)
+    with Store.open(tmp_path, "other", MODEL, ENCODER) as other:
+        other.commit(episode("kept"), key())
+        assert len(near(other, key())) == 1
+    before = {path for path in (tmp_path / "chroma").iterdir() if path.is_dir()}  # one of each collection
+
+    def fails(*_: object) -> None:
+        raise error("ours")
+
+    with monkeypatch.context() as patched, Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        patched.setattr(Index, place, fails)
+        if place == "_fill":
+            store.commit(episode("one more"), key())
+        with pytest.raises(error, match="ours"):
+            near(store, key())
+        assert store.mended == ()
+    assert {path for path in (tmp_path / "chroma").iterdir() if path.is_dir()} == before
+    assert check(tmp_path).left == ()
+
+
+def test_what_is_raised_inside_chroma_is_mended_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from chromadb.api.rust import RustBindingsAPI
+
+    filled(tmp_path)
+    query, failures = RustBindingsAPI._query, iter(range(2))
+
+    def broken(self: object, *given: object, **named: object) -> object:
+        if next(failures, None) is not None:
+            raise ValueError("Error finding id")
+        return query(self, *given, **named)  # type: ignore[arg-type]
+
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        with monkeypatch.context() as patched:
+            # As if it were Chroma's own: what counts is where an error was raised.
+            patched.setitem(broken.__globals__, "__name__", "chromadb.api.rust")
+            patched.setattr(RustBindingsAPI, "_query", broken)
+            assert len(near(store, key())) == 12
+        assert next(failures, None) is None and any("Error finding id" in sentence for sentence in store.mended)
+    assert_index_equals_truth(tmp_path)
+
+
 def test_keys_may_get_another_size_once_the_old_ones_are_gone(tmp_path: Path) -> None:
     """Chroma keeps the size of an emptied collection."""
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:

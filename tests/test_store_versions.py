@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import store_builders
 from store_builders import near, old_journal
 
 from latent_memory_plugin import __version__, errors
@@ -56,7 +57,8 @@ def assert_golden(store: Store, expected: dict[str, Any]) -> None:
         assert_includes(one.model_dump(mode="json"), written["record"])
         assert store.tensors(one.id)["latent"].tobytes().hex() == written["tensor"]
         assert store.latent_key(one.id).tobytes().hex() == written["key"]
-    assert [one.model_dump(mode="json") for one in store.uses()] == expected.get("uses", [])
+    for one, written in zip(store.uses(), expected.get("uses", []), strict=True):
+        assert_includes(one.model_dump(mode="json"), written)
     for written in expected.get("standings", []):
         assert store.standing(written["latent_id"]).model_dump(mode="json") == written
 
@@ -135,6 +137,33 @@ def test_every_statement_of_a_migration_may_be_its_last(tmp_path: Path) -> None:
             assert number > sum(map(len, STEPS[1:]))
             return
     pytest.fail("the migration never came to its end")
+
+
+def test_refused_episodes_of_an_older_journal_are_of_one_attempt_where_their_reasons_are_the_same(
+    tmp_path: Path,
+) -> None:
+    old_journal(tmp_path / "default", *"abcdef")
+    connection = sqlite3.connect(tmp_path / "default" / "journal.sqlite")
+    with connection:
+        for state, reason, ids in (
+            ("refused", "No gain.", "ab"),
+            ("refused", "Harm nearby.", "c"),
+            ("learnt", "It passed.", "d"),
+            ("failed", "It broke.", "e"),
+        ):
+            for episode_id in ids:
+                connection.execute(
+                    "UPDATE episodes SET state = ?, reason = ? WHERE id = ?", (state, reason, episode_id)
+                )
+    connection.close()
+    with Store.open(tmp_path, "default", MODEL, store_builders.ENCODER) as store:
+        attempts = {one.id: one.attempt for one in store.episodes()}
+        assert {one: name for one, name in attempts.items() if name is None} == dict.fromkeys("def")
+        assert attempts["a"] == attempts["b"] != attempts["c"] and None not in (attempts["a"], attempts["c"])
+        [(one, _)] = [found for found in near(store, np.ones(8, np.float32)) if found[0].id == "f"]
+        assert {found.id: found.attempt for found in store.neighbours(np.ones(8, np.float32), -1.0)} == attempts
+        assert store.settle(one.id, "refused", "No gain.", "another")
+        assert store.episode("f").attempt == "another" and store.episode("f").reason == "No gain."
 
 
 def killed(path: Path, after: int) -> bool:

@@ -1,5 +1,6 @@
 """Nobody waits for a search: while one thread builds an index or reads around a key, every other call is short."""
 
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -38,7 +39,7 @@ def filled(root: Path, episodes: int, latents: int) -> None:
 def others(root: Path, store: Store) -> dict[str, Callable[[], object]]:
     """What others do meanwhile."""
     with Store.open(root.with_name("giver"), "default", MODEL, ENCODER) as giver:
-        for number in range(20):
+        for number in range(5):
             giver.commit(episode(f"given {number}", vote=VOTE), key(number, size=64))
             giver.put(latent(), tensor(), key(number, size=64))
         giver.export_to(root.with_name("all.tar"))
@@ -106,7 +107,7 @@ def test_no_call_waits_for_a_search_that_hangs(tmp_path: Path, monkeypatch: pyte
                 act()
             assert not ended.is_set()
             go.set()
-        assert len(store.neighbours(key(size=64), -1.0)) == 70
+        assert len(store.neighbours(key(size=64), -1.0)) == 55
 
 
 def test_a_store_that_is_closed_while_a_search_hangs_is_closed_at_once_and_given_back_at_its_end(
@@ -138,14 +139,15 @@ def test_a_store_that_is_closed_while_a_search_hangs_is_closed_at_once_and_given
 def test_while_an_index_is_built_and_long_rollouts_are_written_the_99th_percentile_is_below_half_a_second(
     tmp_path: Path,
 ) -> None:
-    filled(tmp_path / "root", 6_000, 300)
+    filled(tmp_path / "root", 3_000, 100)
     took: dict[str, list[float]] = defaultdict(list)
+    enough = threading.Event()
 
     def learn(store: Store) -> None:
         one = episode("long", vote=VOTE, rollouts=LONG)
         store.commit(one, key(size=64))
-        for number in range(20):
-            store.update(one.model_copy(update={"reason": f"round {number}"}))
+        while not enough.is_set():
+            store.update(one.model_copy(update={"reason": str(time.time())}))
             store.neighbours(key(size=64), 0.2)
             store.nearest(key(size=64), 5)
 
@@ -154,16 +156,17 @@ def test_while_an_index_is_built_and_long_rollouts_are_written_the_99th_percenti
         del acts["episodes"], acts["latents"]  # as long as there is much to read; their first rows count
         acts["an episode"] = lambda: next(store.episodes())
         acts["a Latent"] = lambda: next(store.latents())
-        with busy(lambda: learn(store)) as ended:
-            while not ended.is_set():
+        with busy(lambda: learn(store)):
+            for _ in range(60):
                 for name, act in acts.items():
                     began = time.perf_counter()
                     act()
                     took[name].append(time.perf_counter() - began)
-    figures = {name: (len(one), f"{np.percentile(one, 99):.3f}") for name, one in took.items()}
-    print(figures)
-    every: Any = [seconds for one in took.values() for seconds in one]
-    assert len(every) > 100 and np.percentile(every, 99) < 0.5, figures
+            enough.set()
+    figures = {name: f"{np.median(one):.3f}, {np.percentile(one, 99):.3f}, {max(one):.3f}" for name, one in took.items()}
+    every = [seconds for one in took.values() for seconds in one]
+    sys.stdout.write(f"p50, p99, max in seconds of {len(every)} calls: {figures}\n")
+    assert np.percentile(every, 99) < 0.5, figures
 
 
 def test_what_ranks_neighbours_is_read_without_their_rollouts_and_texts(

@@ -101,26 +101,17 @@ class Source(NamedTuple):
     member: Member
     """Its line of the manifest."""
     file: BinaryIO | Path
-    """Its content: a file that is open, read from its beginning, or one that is opened when its turn comes."""
+    """Its content: a file that is open, or one that is opened when its turn comes."""
 
     @classmethod
     def of(cls, name: str, file: BinaryIO | Path) -> "Source":
         """The member of a file as it is now."""
-        digest, size = hashlib.sha256(), 0
-        for chunk in _chunks(file):
-            digest.update(chunk)
-            size += len(chunk)
-        return cls(Member(name=name, bytes=size, sha256=digest.hexdigest()), file)
-
-
-# -- writing
+        return cls(_copied(name, _chunks(file)), file)
 
 
 def write_archive(path: Path, manifest: Manifest, sources: Sequence[Source]) -> None:
-    """Writes the archive whole or not at all, durable when it returns; a file that is there is replaced.
-
-    Raises StoreWriteError, and StoreError where a source has changed since.
-    """
+    """Writes the archive whole or not at all, durable when it returns; a file that is there is replaced. Raises
+    StoreWriteError, and StoreError where a source has changed since."""
     temporary = path.with_name(path.name + TEMPORARY)
     text = json.dumps({"schema": SCHEMA} | manifest.model_dump(mode="json"), ensure_ascii=False).encode()
     if len(text) > MAX_MANIFEST_BYTES:
@@ -133,31 +124,32 @@ def write_archive(path: Path, manifest: Manifest, sources: Sequence[Source]) -> 
             with temporary.open("wb") as file:
                 _append(file, MANIFEST, len(text), [text])
                 for member, source in sources:
-                    _append(file, member.name, member.bytes, _same(member, source, path))
+                    if _append(file, member.name, member.bytes, _chunks(source)) != member:
+                        raise StoreError(f"{member.name!r} changed while {str(path)!r} was written; export again.")
                 file.write(bytes(2 * _BLOCK))
             move_file(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def _append(file: BinaryIO, name: str, size: int, chunks: Iterable[bytes]) -> None:
+def _append(file: BinaryIO, name: str, size: int, chunks: Iterable[bytes]) -> Member:
     header = tarfile.TarInfo(name)
     header.size, header.mode = size, 0o600
     file.write(header.tobuf(tarfile.USTAR_FORMAT))
-    for chunk in chunks:
-        file.write(chunk)
+    written = _copied(name, chunks, file)
     file.write(bytes(-size % _BLOCK))
+    return written
 
 
-def _same(member: Member, source: BinaryIO | Path, path: Path) -> Iterator[bytes]:
-    """The content of a source, refused at its end where it has changed."""
+def _copied(name: str, chunks: Iterable[bytes], file: BinaryIO | None = None) -> Member:
+    """What was read, and written to a file where there is one."""
     digest, size = hashlib.sha256(), 0
-    for chunk in _chunks(source):
+    for chunk in chunks:
         digest.update(chunk)
         size += len(chunk)
-        yield chunk
-    if (size, digest.hexdigest()) != (member.bytes, member.sha256):
-        raise StoreError(f"{member.name!r} changed while {str(path)!r} was written; export again.")
+        if file:
+            file.write(chunk)
+    return Member(name=name, bytes=size, sha256=digest.hexdigest())
 
 
 def _chunks(file: BinaryIO | Path) -> Iterator[bytes]:
@@ -170,42 +162,111 @@ def _chunks(file: BinaryIO | Path) -> Iterator[bytes]:
         yield chunk
 
 
-# -- reading
+class Archive:
+    """An archive that is read, once and from its beginning to its end. Whatever is wrong with it raises CorruptError."""
 
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file = file
+        self.path = path
+        """Where it lies."""
+        self.manifest = self._manifest()
+        """What it says it holds."""
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of an archive. Raises StoreError, CorruptError."""
-    with _opened(path) as file:
-        return _manifest(file, path)
-
-
-def unpack_archive(path: Path, folder: Path) -> Manifest:
-    """Copies every member into a folder, its hash checked; names are those of the archive, of which the manifest knows
-    no others than its own. Nothing is durable yet. Raises StoreError, StoreWriteError, CorruptError."""
-    with _opened(path) as file:
-        manifest = _manifest(file, path)
-        for member in manifest.members:
-            name, size = _next(file, path)
+    def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        """Each member with its content, line by line; its hash is compared at its end."""
+        for member in self.manifest.members:
+            name, size = self._next()
             if (name, size) != (member.name, member.bytes):
-                raise refused(path, f"{name!r:.120} of {size:,} bytes stands where {member.name!r} belongs")
-            _extract(file, member, folder / member.name, path)
-        _skip(file, 2 * _BLOCK, path)
-        if len(rest := file.read(_CHUNK)) == _CHUNK or any(rest):
-            raise refused(path, "more follows after its last member")
-    return manifest
+                raise refused(self.path, f"{name!r:.120} of {size:,} bytes stands where {member.name!r} belongs")
+            digest = hashlib.sha256()
+            yield member, (content := self._lines(member, digest))
+            for _ in content:  # what nobody has read
+                pass
+            if digest.hexdigest() != member.sha256:
+                raise refused(self.path, f"{member.name!r} does not match its SHA-256 in the manifest")
+            self._skip(-size % _BLOCK)
+        self._skip(2 * _BLOCK)
+        if len(rest := self._file.read(_CHUNK)) == _CHUNK or any(rest):
+            raise refused(self.path, "more follows after its last member")
 
-
-def lines(table: Path, kind: type[Line], path: Path) -> Iterator[Line]:
-    """The records of an unpacked table, one in memory at a time; `path` is the archive's. Raises CorruptError."""
-    with reading(table), table.open("rb") as file:
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            if len(line) > MAX_LINE_BYTES:
-                raise refused(path, f"{table.name!r} has a line of more than {MAX_LINE_BYTES:,} bytes")
+    def records(self, member: Member, content: Iterable[bytes], kind: type[Line]) -> Iterator[Line]:
+        """The records of a table, one in memory at a time."""
+        for line in content:
             try:
-                record = kind.from_json(line)
+                yield kind.from_json(line)
             except InputError as exc:
-                raise refused(path, f"a line of {table.name!r} cannot be read ({exc})") from exc
-            yield record
+                raise refused(self.path, f"a line of {member.name!r} cannot be read ({exc})") from exc
+
+    def _lines(self, member: Member, digest: "hashlib._Hash") -> Iterator[bytes]:
+        left = member.bytes
+        while left:
+            line = self._file.readline(min(left, MAX_LINE_BYTES + 1))
+            if not line:
+                raise self._cut()
+            if len(line) > MAX_LINE_BYTES:
+                raise refused(self.path, f"{member.name!r} has a line of more than {MAX_LINE_BYTES:,} bytes")
+            digest.update(line)
+            left -= len(line)
+            yield line
+
+    def _manifest(self) -> Manifest:
+        name, size = self._next()
+        if name != MANIFEST or size > MAX_MANIFEST_BYTES:
+            raise refused(self.path, f"it begins with {name!r:.120} of {size:,} bytes, not with a {MANIFEST}")
+        fields: Any = json.loads(self._content(size))
+        self._skip(-size % _BLOCK)
+        if not isinstance(fields, dict) or type(schema := cast(Any, fields).pop("schema", None)) is not int:
+            raise refused(self.path, "its manifest names no schema")
+        named = cast("dict[str, Any]", fields)
+        if schema > SCHEMA:
+            raise StoreError(newer(self.path, schema, SCHEMA, named.get("version")))
+        manifest = Manifest.model_validate(named)
+        tables = {STANDINGS, USES, EPISODES} if manifest.journal else {STANDINGS}
+        names = [one.name for one in manifest.members]
+        for one in manifest.members:
+            if one.latent_id is None and one.name not in tables:
+                raise refused(self.path, f"it has a member {one.name!r:.120}, which no archive has")
+            if one.latent_id and one.bytes > MAX_FILE_BYTES:
+                raise refused(self.path, f"{one.name!r} has {one.bytes:,} bytes, a Latent at most {MAX_FILE_BYTES:,}")
+        if len(set(names)) < len(names) or not tables <= set(names):
+            raise refused(self.path, "a member occurs twice, or a table is missing")
+        return manifest
+
+    def _next(self) -> tuple[str, int]:
+        """Name and size of the next member; anything but a plain file is refused: links, devices, extended headers."""
+        header = tarfile.TarInfo.frombuf(self._content(_BLOCK), "utf-8", "strict")
+        if header.type != tarfile.REGTYPE or header.size < 0:
+            raise refused(self.path, f"the member {header.name!r:.120} is no regular file")
+        return header.name, header.size
+
+    def _skip(self, size: int) -> None:
+        if any(self._content(size)):
+            raise refused(self.path, "something stands between its members or after the last")
+
+    def _content(self, size: int) -> bytes:
+        found = self._file.read(size)
+        if len(found) < size:
+            raise self._cut()
+        return found
+
+    def _cut(self) -> CorruptError:
+        return refused(self.path, f"it is cut short, at {os.fstat(self._file.fileno()).st_size:,} bytes")
+
+
+@contextmanager
+def opened_archive(path: Path) -> Generator[Archive, None, None]:
+    """The archive of a path. Raises StoreError, and CorruptError where it is none."""
+    with reading(path):
+        if not path.is_file():
+            path.stat()  # names what is wrong where there is nothing
+            raise refused(path, "it is no regular file")
+        with path.open("rb") as file:
+            try:
+                yield Archive(file, path)
+            except (ValueError, RecursionError, tarfile.TarError) as exc:
+                if isinstance(exc, LatentMemoryError):
+                    raise
+                raise refused(path, str(exc)) from exc
 
 
 def refused(path: Path, reason: str) -> CorruptError:
@@ -213,85 +274,3 @@ def refused(path: Path, reason: str) -> CorruptError:
     return CorruptError(
         f"{str(path)!r} is no whole archive: {reason:.1000}. Nothing of it was imported; export or copy it again."
     )
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[BinaryIO, None, None]:
-    """The opened archive. What does not come from this library's own checks is a damaged file."""
-    with reading(path):
-        if not path.is_file():
-            path.stat()  # names what is wrong where there is nothing
-            raise refused(path, "it is no regular file")
-        with path.open("rb") as file:
-            try:
-                yield file
-            except (ValueError, RecursionError, tarfile.TarError) as exc:
-                if isinstance(exc, LatentMemoryError):
-                    raise
-                raise refused(path, str(exc)) from exc
-
-
-def _manifest(file: BinaryIO, path: Path) -> Manifest:
-    name, size = _next(file, path)
-    if name != MANIFEST or size > MAX_MANIFEST_BYTES:
-        raise refused(path, f"it begins with {name!r:.120} of {size:,} bytes, not with a {MANIFEST}")
-    fields: Any = json.loads(_content(file, size, path))
-    _skip(file, -size % _BLOCK, path)
-    if not isinstance(fields, dict) or type(schema := cast(Any, fields).pop("schema", None)) is not int:
-        raise refused(path, "its manifest names no schema")
-    named = cast("dict[str, Any]", fields)
-    if schema > SCHEMA:
-        raise StoreError(newer(path, schema, SCHEMA, named.get("version")))
-    try:
-        manifest = Manifest.model_validate(named)
-    except ValueError as exc:
-        raise refused(path, f"its manifest is not of this library ({exc})") from exc
-    _check_names(manifest, path)
-    return manifest
-
-
-def _check_names(manifest: Manifest, path: Path) -> None:
-    tables = {STANDINGS, USES, EPISODES} if manifest.journal else {STANDINGS}
-    names = [one.name for one in manifest.members]
-    for one in manifest.members:
-        if one.latent_id is None and one.name not in tables:
-            raise refused(path, f"it has a member {one.name!r:.120}, which no archive has")
-        if one.latent_id and one.bytes > MAX_FILE_BYTES:
-            raise refused(path, f"{one.name!r} has {one.bytes:,} bytes, a Latent at most {MAX_FILE_BYTES:,}")
-    if len(set(names)) < len(names):
-        raise refused(path, "a member occurs twice")
-    if missing := tables - set(names):
-        raise refused(path, f"{sorted(missing)[0]!r} is missing")
-
-
-def _next(file: BinaryIO, path: Path) -> tuple[str, int]:
-    """Name and size of the next member; anything but a plain file is refused: links, devices, extended headers."""
-    header = tarfile.TarInfo.frombuf(_content(file, _BLOCK, path), "utf-8", "strict")
-    if header.type != tarfile.REGTYPE or header.size < 0:
-        raise refused(path, f"the member {header.name!r:.120} is no regular file")
-    return header.name, header.size
-
-
-def _extract(file: BinaryIO, member: Member, target: Path, path: Path) -> None:
-    digest, left = hashlib.sha256(), member.bytes
-    with writing(target), target.open("xb") as out:
-        while left:
-            chunk = _content(file, min(left, _CHUNK), path)
-            digest.update(chunk)
-            out.write(chunk)
-            left -= len(chunk)
-    _skip(file, -member.bytes % _BLOCK, path)
-    if digest.hexdigest() != member.sha256:
-        raise refused(path, f"{member.name!r} does not match its SHA-256 in the manifest")
-
-
-def _skip(file: BinaryIO, size: int, path: Path) -> None:
-    if any(_content(file, size, path)):
-        raise refused(path, "something stands between its members or after the last")
-
-
-def _content(file: BinaryIO, size: int, path: Path) -> bytes:
-    found = file.read(size)
-    if len(found) < size:
-        raise refused(path, f"it is cut short, at {os.fstat(file.fileno()).st_size:,} bytes")
-    return found

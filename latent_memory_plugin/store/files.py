@@ -44,7 +44,8 @@ class LatentFiles:
         """The model that they must belong to; None for any."""
         self.problems: dict[Path, LatentMemoryError] = {}
         """The files met so far that cannot be used, and why."""
-        self._namespace = namespace
+        self.namespace = namespace
+        """The one that they must belong to."""
         self.encoders: dict[str, str] = {}
         """Who made the keys of those that were met as another encoder's: a file never changes."""
 
@@ -63,9 +64,9 @@ class LatentFiles:
         """Writes a new Latent, tensors as its record says and key (D,) float32, durable when it returns. Raises
         InputError where it belongs to another namespace or its id is taken, WrongModelError, StoreWriteError."""
         path = self.path(latent.id)
-        if latent.namespace != self._namespace:
+        if latent.namespace != self.namespace:
             raise InputError(
-                f"The Latent {latent.id} belongs to the namespace {latent.namespace!r}, not to {self._namespace!r}; "
+                f"The Latent {latent.id} belongs to the namespace {latent.namespace!r}, not to {self.namespace!r}; "
                 "open a store for that one."
             )
         if self.holds(latent.id):
@@ -89,7 +90,7 @@ class LatentFiles:
         path = self.path(latent_id)
         with _found(path):
             latent = read_header(path).latent
-        return self._own(latent, path)
+        return self.own(latent, path)
 
     def read(self, latent_id: str) -> Content:
         """All of a Latent, checked against the header's hash. Raises as `record` does."""
@@ -97,7 +98,7 @@ class LatentFiles:
         with _found(path):
             content = read_content(path)
         whole = unpack(content, path)
-        self._own(whole.latent, path)
+        self.own(whole.latent, path)
         return whole
 
     def stream(self, newest: int | None = None) -> Iterator[Latent]:
@@ -182,9 +183,9 @@ class LatentFiles:
         self.problems[path] = problem
         warnings.warn(str(problem), stacklevel=2)
 
-    def _own(self, latent: Latent, path: Path) -> Latent:
-        """The record, where it belongs to this place, namespace and model."""
-        if latent.id != path.stem or latent.namespace != self._namespace:
+    def own(self, latent: Latent, path: Path) -> Latent:
+        """The record, where it belongs to this path, namespace and model. Raises CorruptError, WrongModelError."""
+        if latent.id != path.stem or latent.namespace != self.namespace:
             raise corrupt(path, f"its record is that of {latent.id} in the namespace {latent.namespace!r:.200}")
         self._check_model(latent, f"The file {str(path)!r}")
         return latent

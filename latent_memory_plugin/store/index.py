@@ -50,8 +50,10 @@ class Index:
         self._encoder = encoder
         self._size: int | None = None
         self._collection: Stored | None = None
-        # What the client of the collection counted when it was opened, and the last change that was followed.
-        self._stops, self._seen = 0, 0
+        # What the client of the collection counted when it was opened, and the last change that was followed: None where
+        # it has yet to be compared with the truth.
+        self._stops = 0
+        self._followed: int | None = None
 
     def nearest(self, key: np.ndarray, limit: int) -> Found:
         """Up to `limit` of the nearest to a key (D,). Raises InputError, StoreWriteError, IndexUnavailableError."""
@@ -72,7 +74,7 @@ class Index:
             return
         try:
             if self._follow_changes():
-                self._note()
+                self._truth.journal.note_indexed(self.name, self._followed or 0)
                 true = self._truth.ids(self._encoder)
                 if self._stored.count() == len(true):
                     self._chroma.digests[self.name] = digest(true)
@@ -116,7 +118,7 @@ class Index:
 
     @property
     def _is_open(self) -> bool:
-        return self._collection is not None and self._stops == self._chroma.stops
+        return self._followed is not None and self._stops == self._chroma.stops
 
     def _follow(self) -> None:
         """Brings it up to date, with no more work than that takes."""
@@ -127,33 +129,32 @@ class Index:
 
     def _follow_changes(self) -> bool:
         """Adds and deletes what has changed since; False where that is not known any more."""
-        changes = self._truth.journal.changes(self._truth.kind, self._seen)
+        changes = self._truth.journal.changes(self._truth.kind, self._followed or 0)
         if changes.ids is None:
             return False
         if changes.ids:
             added = self._fill(self._truth.held(sorted(changes.ids)))
             self._delete(sorted(changes.ids - added))
-        self._seen = changes.newest
+        self._followed = changes.newest
         return True
 
     def _resume(self) -> None:
         """Opens the collection; where it is not known to hold what the truth does, compares them."""
-        self._open()
+        newest = self._open()
         true = self._truth.ids(self._encoder)
         if self._chroma.digests.get(self.name) != digest(true) or self._stored.count() != len(true):
             self._reconcile()
             return
         first = self._stored.get(limit=1, include=["embeddings"])
         self._size = _vectors(first).shape[1] if first["ids"] else None
-        self._probe()
-        self._note()
+        self._compared(newest)
 
     def _reconcile(self) -> None:
         """Opens the collection and adds and deletes what differs from the truth."""
         journal = self._truth.journal
         followed = journal.indexed(self.name)
         expected = None if followed is None else journal.changes(self._truth.kind, followed).ids
-        self._open()
+        newest = self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         extra, added = indexed - true, self._fill(true - indexed)
         self._delete(sorted(extra))
@@ -161,12 +162,20 @@ class Index:
             self._say(f"held {len(lost)} keys too many, which were deleted")
         if expected is not None and (lost := added - expected):
             self._say(f"lacked {len(lost)} keys, which were added")
-        self._probe()
-        self._note()
+        self._compared(newest)
 
-    def _open(self) -> None:
-        self._seen = self._truth.journal.changes(self._truth.kind, self._seen).newest  # before the ids are read
+    def _open(self) -> int:
+        """Opens the collection; the number of the newest change that what is read from now on has in it."""
+        self._followed = None
         self._collection, self._stops = self._chroma.collection(self.name), self._chroma.stops
+        return self._truth.journal.changes(self._truth.kind, 0).newest
+
+    def _compared(self, newest: int) -> None:
+        """It holds what the truth does: queries find it, and the journal says so for whoever checks."""
+        self._probe()
+        self._followed = newest
+        with suppress(StoreWriteError):  # a search writes nothing that it needs
+            self._truth.journal.note_indexed(self.name, newest)
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
@@ -179,10 +188,6 @@ class Index:
     def _probe(self) -> None:
         if self._size and self._stored.count() and not self._query(np.ones(self._size, np.float32), 1):
             raise BrokenIndexError("a query finds none of the stored keys")
-
-    def _note(self) -> None:
-        with suppress(StoreWriteError):  # a search writes nothing that it needs
-            self._truth.journal.note_indexed(self.name, self._seen)
 
     def _ids(self) -> set[str]:
         """All indexed ids; their vectors are fetched too, which fails where Chroma has lost one."""

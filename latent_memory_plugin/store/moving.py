@@ -2,9 +2,8 @@
 
 An import waits in a folder inside the namespace's own, verified before anything of it can be seen:
 
-    import-<digits>.tmp/latents         the Latents as they came
-    import-<digits>.tmp/ready           as they will be; a mark in the journal says that they shall
-    import-<digits>.tmp/journal.sqlite  the rows as they will be
+    import-<digits>.tmp/ready           its Latents as they will be; a mark in the journal says that they shall
+    import-<digits>.tmp/journal.sqlite  its rows as they will be
     import-<digits>.lock                held by the process whose import it is
 
 An import that was cut short before its mark was committed is deleted by the next opening, one after it is finished.
@@ -31,19 +30,19 @@ from latent_memory_plugin.store.archive import (
     EPISODES,
     STANDINGS,
     USES,
+    Archive,
     EpisodeLine,
     Manifest,
+    Member,
     Source,
-    lines,
     refused,
-    unpack_archive,
     write_archive,
 )
 from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.disk import TEMPORARY, make_folder, sync_folder, writing
 from latent_memory_plugin.store.files import SUFFIX, LatentFiles, checked_key
 from latent_memory_plugin.store.journal import COLUMNS, Journal, episode_row
-from latent_memory_plugin.store.packing import Content
+from latent_memory_plugin.store.packing import Content, unpack
 from latent_memory_plugin.store.redaction import Texts
 from latent_memory_plugin.store.root import ModelId
 
@@ -119,55 +118,43 @@ class Imported(NamedTuple):
 class Arrival:
     """An archive that waits in its folder, until `commit` and `finish`."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, folder: Path, files: LatentFiles) -> None:
         self.folder = folder
         """Where it waits."""
         self.committed = False
         """True from the commit until the end of the import."""
-        self._path = path
-        self._ids: list[str] = []
-        self._ready: LatentFiles
+        self._files = files
+        self._ready = LatentFiles(folder / "ready", files.namespace)
+        self._manifest: Manifest
         # Whole episodes whose texts are not written.
         self._silent: list[Episode] = []
 
-    def unpack(self, manifest: Manifest, namespace: str, texts: Texts, sizes: Mapping[str, int]) -> None:
-        """Verifies all of it and writes it as it will be in a namespace. `sizes`: D of the keys there, by encoder.
-        Raises StoreError, CorruptError, InputError, StoreWriteError."""
-        if unpack_archive(self._path, self.folder) != manifest:
-            raise StoreError(f"{str(self._path)!r} changed while it was read; import it again.")
-        self._ids = manifest.latent_ids
-        model = ModelId(manifest.model, manifest.fingerprint)
-        came = LatentFiles(self.folder / "latents", manifest.namespace, model)
-        self._ready = LatentFiles(self.folder / "ready", namespace, model)
-        for latent_id in self._ids:
-            try:
-                latent, tensors, key = came.read(latent_id)
-            except StoreError as exc:
-                raise refused(self._path, f"its Latent {latent_id} cannot be read ({exc})") from exc
-            own = latent.model_copy(update={"namespace": namespace})
-            self._ready.write(texts.written(own), tensors, key)
-            came.path(latent_id).unlink()
-        with closing(Database(self.folder / "journal.sqlite", namespace)) as database, database.transaction():
-            self._stage(Journal(database), manifest.journal, texts, sizes)
-
-    def drop_known(self, files: LatentFiles) -> None:
-        """Takes out Latents that are in the namespace already; what is there stays as it is. Raises InputError where
-        one of them is another Latent."""
-        for latent_id in sorted(files.held(self._ready.ids())):
-            if not _equal(files.read(latent_id), self._ready.read(latent_id)):
-                raise InputError(
-                    f"The Latent {latent_id} is stored already with another content; forget it first, or import into "
-                    "another namespace. Nothing was imported."
-                )
-            self._ready.path(latent_id).unlink()
+    def unpack(self, archive: Archive, texts: Texts, sizes: Mapping[str, int]) -> None:
+        """Verifies all of it and writes it as it will be. `sizes`: D of the keys in the namespace, by encoder. Raises
+        StoreError, CorruptError, WrongModelError, InputError where a Latent is here with another content."""
+        self._manifest = archive.manifest
+        model = ModelId(self._manifest.model, self._manifest.fingerprint)
+        came = LatentFiles(archive.path / "latents", self._manifest.namespace, model)
+        with closing(Database(self.folder / "journal.sqlite", self._files.namespace)) as database:
+            journal = Journal(database)
+            with database.transaction():
+                for member, content in archive.members():
+                    if member.latent_id:
+                        self._latent(came, member.latent_id, b"".join(content), texts)
+                    else:
+                        self._table(archive, member, content, journal, texts, sizes)
 
     def commit(self, journal: Journal, texts: Texts) -> Imported:
-        """Journals, in one transaction, all that came and that its Latents shall follow. Raises InputError."""
-        new, database = self._ready.ids(), journal.database
+        """Journals, in one transaction, all that came and that its Latents shall follow; what is here already stays as
+        it is. Raises InputError where something is here with another content."""
+        for latent_id in self._files.held(self._ready.ids()):  # since it was unpacked
+            self._check_same(self._ready.read(latent_id))
+            self._ready.path(latent_id).unlink()
+        new, ids, database = self._ready.ids(), self._manifest.latent_ids, journal.database
         database.run("ATTACH DATABASE ? AS staged", str(self.folder / "journal.sqlite"))
         try:
             with database.transaction():
-                known = self._take_rows(database, set(self._ids) - new)
+                known = _take_rows(database, set(ids) - new)
                 for latent_id in new:
                     journal.changed("latents", latent_id)
                 journal.mark(self.folder.name)
@@ -178,78 +165,106 @@ class Arrival:
         for episode in self._silent:
             if episode.id in episodes:
                 texts.remember(episode)
-        return Imported([one for one in self._ids if one in new], list(episodes), len(self._ids) - len(new) + known)
+        return Imported([one for one in ids if one in new], list(episodes), len(ids) - len(new) + known)
 
     def finish(self, journal: Journal) -> None:
         """Moves a committed import's Latents to where they are read, and forgets the import. Raises StoreWriteError."""
-        latents, ready = self.folder.parent / "latents", self.folder / "ready"
-        with writing(latents):
-            if ready.is_dir():
-                for path in ready.iterdir():
-                    path.replace(latents / path.name)
-                sync_folder(ready)
-                sync_folder(latents)
+        with writing(self._files.folder):
+            if self._ready.folder.is_dir():
+                for path in self._ready.folder.iterdir():
+                    path.replace(self._files.folder / path.name)
+                sync_folder(self._ready.folder)
+                sync_folder(self._files.folder)
         journal.unmark(self.folder.name)
         self.committed = False
 
-    def _stage(self, journal: Journal, whole: bool, texts: Texts, sizes: Mapping[str, int]) -> None:
-        ids = set(self._ids)
-        for standing in lines(self.folder / STANDINGS, Standing, self._path):
-            self._check_owner(standing.latent_id, ids)
-            journal.stand(standing)
-        for use in lines(self.folder / USES, Use, self._path) if whole else ():
-            self._check_owner(use.latent_id, ids)
-            journal.restore_use(texts.written(use))
-        for line in lines(self.folder / EPISODES, EpisodeLine, self._path) if whole else ():
-            key = self._key(line, sizes)
-            try:
-                journal.add(episode_row(texts.written(line.episode)), line.encoder, key)
-            except InputError as exc:
-                raise refused(self._path, f"the episode {line.episode.id!r:.80} occurs twice") from exc
-            if not texts.kept:
-                self._silent.append(line.episode)
-
-    def _take_rows(self, database: Database, known_latents: Iterable[str]) -> int:
-        """Standings of new Latents, uses and episodes that are not known yet; how many episodes are."""
-        for latent_id in known_latents:
-            database.run("DELETE FROM staged.standings WHERE latent_id = ?", latent_id)
-        database.run("INSERT OR REPLACE INTO main.standings SELECT * FROM staged.standings")
-        uses = "answer_id, latent_id, problem_hash, record"
-        database.run(f"INSERT OR IGNORE INTO main.uses ({uses}) SELECT {uses} FROM staged.uses ORDER BY number")
-        both = "FROM staged.episodes AS new JOIN main.episodes AS old ON old.id = new.id"
-        differs = " OR ".join(f"old.{one} <> new.{one}" for one in ("problem_hash", "created", "encoder", "key"))
-        for (episode_id,) in database.rows(f"SELECT new.id {both} WHERE {differs} LIMIT 1"):
-            raise InputError(
-                f"The episode {episode_id!r:.80} is in the journal with another content; import into another "
-                "namespace. Nothing was imported."
-            )
-        known = database.run("DELETE FROM staged.episodes WHERE id IN (SELECT id FROM main.episodes)")
-        database.run(f"INSERT INTO main.episodes ({_ROWS}) SELECT {_ROWS} FROM staged.episodes ORDER BY number")
-        return known
-
-    def _check_owner(self, latent_id: str, ids: Collection[str]) -> None:
-        if latent_id not in ids:
-            raise refused(self._path, f"it says something of {latent_id!r:.80}, a Latent that is not in it")
-
-    def _key(self, line: EpisodeLine, sizes: Mapping[str, int]) -> np.ndarray:
-        """The key (D,) float32 of an episode."""
+    def _latent(self, came: LatentFiles, latent_id: str, content: bytes, texts: Texts) -> None:
+        """A Latent as it came → a file of this namespace, where it is not here yet."""
+        path = came.path(latent_id)
         try:
-            key = np.frombuffer(base64.b64decode(line.key, validate=True), "<f4").astype(np.float32)  # (D,)
-            return checked_key(key, sizes.get(line.encoder))
-        except ValueError as exc:
-            raise refused(self._path, f"the key of the episode {line.episode.id!r:.80} cannot be used ({exc})") from exc
+            whole = unpack(content, path)
+            came.own(whole.latent, path)
+        except StoreError as exc:
+            raise refused(path.parents[1], f"its Latent {latent_id} cannot be read ({exc})") from exc
+        own = texts.written(whole.latent.model_copy(update={"namespace": self._files.namespace}))
+        if self._files.holds(latent_id):
+            self._check_same(whole._replace(latent=own))
+        else:
+            self._ready.write(own, whole.tensors, whole.key)
+
+    def _check_same(self, came: Content) -> None:
+        here = self._files.read(came.latent.id)
+        arrays = all(np.array_equal(array, came.tensors.get(name, ())) for name, array in here.tensors.items())
+        if here.latent != came.latent or not arrays or not np.array_equal(here.key, came.key):
+            raise InputError(
+                f"The Latent {came.latent.id} is stored in {self._files.namespace!r} with another content; forget it "
+                "first, or import into another namespace. Nothing was imported."
+            )
+
+    def _table(
+        self,
+        archive: Archive,
+        member: Member,
+        content: Iterable[bytes],
+        journal: Journal,
+        texts: Texts,
+        sizes: Mapping[str, int],
+    ) -> None:
+        ids = set(archive.manifest.latent_ids)
+        if member.name == STANDINGS:
+            for standing in archive.records(member, content, Standing):
+                _check_owner(archive, standing.latent_id, ids)
+                journal.stand(standing)
+        elif member.name == USES:
+            for use in archive.records(member, content, Use):
+                _check_owner(archive, use.latent_id, ids)
+                journal.restore_use(texts.written(use))
+        else:
+            for line in archive.records(member, content, EpisodeLine):
+                try:
+                    key = np.frombuffer(base64.b64decode(line.key, validate=True), "<f4").astype(np.float32)  # (D,)
+                    vector = checked_key(key, sizes.get(line.encoder))
+                    journal.add(episode_row(texts.written(line.episode)), line.encoder, vector)
+                except ValueError as exc:
+                    raise refused(archive.path, f"the episode {line.episode.id!r:.80} cannot be used ({exc})") from exc
+                if not texts.kept:
+                    self._silent.append(line.episode)
+
+
+def _check_owner(archive: Archive, latent_id: str, ids: Collection[str]) -> None:
+    if latent_id not in ids:
+        raise refused(archive.path, f"it says something of {latent_id!r:.80}, a Latent that is not in it")
+
+
+def _take_rows(database: Database, known_latents: Iterable[str]) -> int:
+    """Staged rows → those of the namespace: standings of new Latents, uses and episodes that are not known yet; how
+    many episodes are. Raises InputError where one is here with another content."""
+    for latent_id in known_latents:
+        database.run("DELETE FROM staged.standings WHERE latent_id = ?", latent_id)
+    database.run("INSERT OR REPLACE INTO main.standings SELECT * FROM staged.standings")
+    uses = "answer_id, latent_id, problem_hash, record"
+    database.run(f"INSERT OR IGNORE INTO main.uses ({uses}) SELECT {uses} FROM staged.uses ORDER BY number")
+    both = "FROM staged.episodes AS new JOIN main.episodes AS old ON old.id = new.id"
+    differs = " OR ".join(f"old.{one} <> new.{one}" for one in ("problem_hash", "created", "encoder", "key"))
+    for (episode_id,) in database.rows(f"SELECT new.id {both} WHERE {differs} LIMIT 1"):
+        raise InputError(
+            f"The episode {episode_id!r:.80} is in the journal with another content; import into another namespace. "
+            "Nothing was imported."
+        )
+    known = database.run("DELETE FROM staged.episodes WHERE id IN (SELECT id FROM main.episodes)")
+    database.run(f"INSERT INTO main.episodes ({_ROWS}) SELECT {_ROWS} FROM staged.episodes ORDER BY number")
+    return known
 
 
 @contextmanager
-def arriving(path: Path, namespace_folder: Path) -> Generator[Arrival, None, None]:
+def arriving(files: LatentFiles) -> Generator[Arrival, None, None]:
     """A folder for one import, deleted at the end; a committed import whose end failed keeps it for the next opening.
     Raises StoreWriteError."""
-    arrival = Arrival(path, namespace_folder / f"import-{uuid.uuid4().hex}{TEMPORARY}")
+    arrival = Arrival(files.folder.parent / f"import-{uuid.uuid4().hex}{TEMPORARY}", files)
     lock = _lock(arrival.folder)
     with writing(arrival.folder):
         lock.acquire()
     try:
-        make_folder(arrival.folder / "latents")
         make_folder(arrival.folder / "ready")
         yield arrival
     finally:
@@ -260,11 +275,11 @@ def arriving(path: Path, namespace_folder: Path) -> Generator[Arrival, None, Non
             _give_back(lock)
 
 
-def resume_imports(namespace_folder: Path, journal: Journal) -> list[str]:
+def resume_imports(files: LatentFiles, journal: Journal) -> list[str]:
     """Finishes or undoes every import that a dead process left behind, logs it and says it in one sentence each.
     Raises StoreWriteError."""
     said: list[str] = []
-    for folder in sorted(namespace_folder.glob(f"import-*{TEMPORARY}")):
+    for folder in sorted(files.folder.parent.glob(f"import-*{TEMPORARY}")):
         lock = _lock(folder)
         with writing(folder):
             try:
@@ -274,7 +289,7 @@ def resume_imports(namespace_folder: Path, journal: Journal) -> list[str]:
         try:
             committed = journal.marked(folder.name)
             if committed:
-                Arrival(folder, folder).finish(journal)
+                Arrival(folder, files).finish(journal)
             with writing(folder):
                 shutil.rmtree(folder)
         finally:
@@ -283,11 +298,6 @@ def resume_imports(namespace_folder: Path, journal: Journal) -> list[str]:
         said.append(f"{folder.name} is an import that was cut short; it was {done}.")
         _log.warning(said[-1])
     return said
-
-
-def _equal(one: Content, other: Content) -> bool:
-    arrays = all(np.array_equal(array, other.tensors.get(name, ())) for name, array in one.tensors.items())
-    return one.latent == other.latent and arrays and np.array_equal(one.key, other.key)
 
 
 def _lock(folder: Path) -> FileLock:

@@ -91,7 +91,7 @@ def unpack(content: bytes, where: Path) -> Content:
     where the schema is newer."""
     header = parse(content, len(content), where)
     try:
-        arrays = cast("dict[str, np.ndarray]", load(content))
+        arrays = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as exc:
         raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
     if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:
@@ -198,9 +198,10 @@ def _metadata(found: Any, where: Path) -> dict[str, str]:
     """Schema, hash and record, all texts, of a schema that is known."""
     metadata = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     schema = metadata.get("schema")
-    if isinstance(schema, str) and _NUMBER.fullmatch(schema) and int(schema) > SCHEMA:
+    number = int(schema) if isinstance(schema, str) and _NUMBER.fullmatch(schema) else 0
+    if number > SCHEMA:
         raise StoreError(newer(where, schema, SCHEMA, _writer(metadata)))
-    if schema not in {str(number) for number in range(1, SCHEMA + 1)}:
+    if not number:
         raise corrupt(where, f"its schema is {schema!r:.80}, not 1 to {SCHEMA}")
     if metadata.keys() != _TEXTS or not all(isinstance(text, str) for text in metadata.values()):
         raise corrupt(where, f"its header has {sorted(metadata)!r:.200}, not record, hash and schema as texts")

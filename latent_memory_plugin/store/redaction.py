@@ -31,8 +31,9 @@ class Texts:
             return record
         if isinstance(record, Episode):
             return cast("Record", without_text(record))
-        blank = {"vote": short_vote(record.vote)} if isinstance(record, Latent) else {"answer": short(record.answer)}
-        return record.model_copy(update=blank)
+        if isinstance(record, Latent):
+            return record.model_copy(update={"vote": short_vote(record.vote)})
+        return record.model_copy(update={"answer": short(record.answer), "text": None})
 
     def reason(self, reason: str, state: EpisodeState = "failed") -> str:
         """The reason as it may be written: that of a failure may quote a text."""

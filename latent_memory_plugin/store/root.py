@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -228,12 +228,10 @@ class Root:
         """Checks that the root belongs to this model, as `check` does, and writes it where it says something else: it
         is new, or its fingerprint was made by an older method."""
         with self.exclusive(self.path):
-            checked, fields = self.check(model), self._fields()
-            owner = self.owner
-            if owner is None or (owner.fingerprint, owner.former) != (checked.fingerprint, checked.former):
+            checked, owner = self.check(model), self.owner
+            same = owner is not None and (owner.fingerprint, owner.former) == (checked.fingerprint, checked.former)
+            if not same or (self.shared and not self._identity()):
                 self.name(checked)
-            if self.shared and "id" not in fields:
-                self._write(self._fields() | {"id": uuid.uuid4().hex[:16]})
         return checked
 
     def name(self, model: ModelId) -> None:
@@ -241,8 +239,10 @@ class Root:
         said: dict[str, Any] = {"schema": SCHEMA, "model": model.name, "fingerprint": model.fingerprint}
         if model.former:
             said["former"] = list(model.former)
-        kept = {name: value for name, value in self._fields().items() if name == "id"}
-        self._write(said | {"version": __version__} | kept)
+        if known := self._identity() or (uuid.uuid4().hex[:16] if self.shared else ""):
+            said["id"] = known
+        text = json.dumps(said | {"version": __version__}, indent=2, ensure_ascii=False)
+        write_file(self.path / STORE, text.encode() + b"\n")
 
     @property
     def owner(self) -> ModelId | None:
@@ -265,18 +265,10 @@ class Root:
 
     def _identity(self) -> str:
         """Tells the collections of this root from those of others on one server; empty where it has none there."""
-        return str(self._fields().get("id", ""))
-
-    def _fields(self) -> dict[str, Any]:
-        """What `store.json` says; nothing where it cannot be read."""
         try:
-            found = json.loads((self.path / STORE).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-    def _write(self, fields: dict[str, Any]) -> None:
-        write_file(self.path / STORE, json.dumps(fields, indent=2, ensure_ascii=False).encode() + b"\n")
+            return str(json.loads((self.path / STORE).read_bytes())["id"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ""
 
     def _check_access(self, access: Access) -> None:
         if access.chroma != self.access.chroma:

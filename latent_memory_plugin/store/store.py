@@ -38,7 +38,7 @@ from latent_memory_plugin.records import (
     Use,
 )
 from latent_memory_plugin.store.access import ALONE, Access
-from latent_memory_plugin.store.archive import Manifest, read_manifest
+from latent_memory_plugin.store.archive import Manifest, opened_archive
 from latent_memory_plugin.store.database import Database, ReadOnlyDatabase
 from latent_memory_plugin.store.disk import delete_files, make_folder
 from latent_memory_plugin.store.files import LatentFiles, checked, checked_key
@@ -115,7 +115,7 @@ class Store:
             self._database = Database(self._folder / JOURNAL, namespace)
             undo.callback(self._database.close)
             self._journal = Journal(self._database)
-            self._mended += resume_imports(self._folder, self._journal)
+            self._mended += resume_imports(self._files, self._journal)
             if self._journal.marked(SCRUB):
                 self._scrub()
             undo.pop_all()
@@ -524,7 +524,9 @@ class Store:
         return self._forget_where(
             "problem_hash = ?",
             problem_hash,
-            lambda one, episodes: one.problem_hash == problem_hash or not episodes.isdisjoint(one.parents),
+            lambda one, episodes: (
+                problem_hash in (one.problem_hash, *one.problems) or not episodes.isdisjoint(one.parents)
+            ),
             "problem_hash = ?",
         )
 
@@ -612,16 +614,16 @@ class Store:
         the import.
         """
         with self._writing(exclusive=False):
-            manifest = read_manifest(path)
-            model = self._model_of(manifest, path)
-            sizes = {one: size for one in manifest.encoders if (size := self._journal.key_size(one))}
-        with arriving(path, self._folder) as arrival:
-            arrival.unpack(manifest, self.namespace, self._texts, sizes)
-            arrival.drop_known(self._files)  # most of them before anybody has to wait
+            known = {one: size for one in self._journal.encoders() if (size := self._journal.key_size(one))}
+        with opened_archive(path) as archive, arriving(self._files) as arrival:
+            self._model_of(archive.manifest, path)
+            arrival.unpack(archive, self._texts, known)
             with self._writing():
-                arrival.drop_known(self._files)
-                claimed = self._root.claim(model)
-                self._files.model = claimed if self._model else None
+                with self._root.exclusive(self.root):
+                    model = self._model_of(archive.manifest, path)
+                    if model != self._root.owner:
+                        self._root.name(model)
+                self._files.model = model if self._model else None
                 imported = arrival.commit(self._journal, self._texts)
                 arrival.finish(self._journal)
         return imported
