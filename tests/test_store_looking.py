@@ -157,6 +157,7 @@ def test_beside_a_latent_are_the_usable_ones_of_its_encoder_however_they_are_sea
         store.stand(Standing(latent_id=made[11].id, state="retired"))
         with Store.open(tmp_path, "default", MODEL, "other") as other:
             other.put(latent(encoder="other"), tensor(), key(0.5))
+
     def beside(store: Store) -> list[str]:
         found = store.beside(made[10].id, 4)
         assert [similarity for _, similarity in found] == sorted((one for _, one in found), reverse=True)

@@ -163,7 +163,9 @@ def test_while_an_index_is_built_and_long_rollouts_are_written_the_99th_percenti
                     act()
                     took[name].append(time.perf_counter() - began)
             enough.set()
-    figures = {name: f"{np.median(one):.3f}, {np.percentile(one, 99):.3f}, {max(one):.3f}" for name, one in took.items()}
+    figures = {
+        name: f"{np.median(one):.3f}, {np.percentile(one, 99):.3f}, {max(one):.3f}" for name, one in took.items()
+    }
     every = [seconds for one in took.values() for seconds in one]
     sys.stdout.write(f"p50, p99, max in seconds of {len(every)} calls: {figures}\n")
     assert np.percentile(every, 99) < 0.5, figures
