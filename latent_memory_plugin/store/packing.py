@@ -91,16 +91,16 @@ def unpack(content: bytes, where: Path) -> Content:
     where the schema is newer."""
     header = parse(content, len(content), where)
     try:
-        arrays: dict[str, np.ndarray] = load(content)
+        arrays = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as exc:
         raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
     if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:
         raise corrupt(where, f"its tensor {wrong[0]:.200}, not float32")
-    shapes, key = header.latent.shapes, arrays.pop(KEY).copy()  # (D,)
+    shapes, key = header.latent.shapes, np.array(arrays.pop(KEY), np.float32)  # (D,)
     if {name: array.shape for name, array in arrays.items()} != shapes or key.ndim != 1 or not key.size:
         found = {name: array.shape for name, array in (*arrays.items(), (KEY, key))}
         raise corrupt(where, f"its tensors have the shapes {found!s:.300}, not {shapes!s:.300} and (D,)")
-    tensors = {name: arrays[name].copy() for name in shapes}
+    tensors = {name: np.array(arrays[name], np.float32) for name in shapes}
     if header.sha256 != _digest(header.record, tensors, key):
         raise corrupt(where, "its content does not match the SHA-256 in its header")
     if flaw := _oversized(0, key.nbytes, 0, 0) or _extreme(tensors, key):
