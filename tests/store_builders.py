@@ -73,6 +73,10 @@ def tensor(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)
 
 
+def tensors(seed: int = 0) -> dict[str, np.ndarray]:
+    return {"latent": tensor(seed)}
+
+
 def use(answer_id: str, latent_id: str, **changes: Any) -> Use:
     fields: dict[str, Any] = {"problem_hash": "0" * 64, "answer": "12", "created": 5.0}
     return Use(answer_id=answer_id, latent_id=latent_id, **(fields | changes))

@@ -12,7 +12,6 @@ from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, near, ten
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.journal import Journal, episode_row
 
 
@@ -215,10 +214,10 @@ def test_keys_of_another_encoder_are_kept_apart(store: Store) -> None:
 
 
 def test_episodes_can_be_updated_while_they_are_listed(tmp_path: Path) -> None:
-    database = Database(tmp_path / "journal.sqlite", "default")
+    journal = Journal(tmp_path / "journal.sqlite", "default")
     for number in range(120):
-        Journal(database).add(episode_row(episode(f"question {number}", created=-float(number))), ENCODER, key())
-    database.close()
+        journal.add(episode_row(episode(f"question {number}", created=-float(number))), ENCODER, key())
+    journal.close()
     (tmp_path / "default").mkdir()
     (tmp_path / "journal.sqlite").rename(tmp_path / "default" / "journal.sqlite")
     with Store.open(tmp_path, "default") as store:

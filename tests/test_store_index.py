@@ -13,7 +13,6 @@ from store_builders import ENCODER, MODEL, episode, index, indexed, key, latent,
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.check import check
 from latent_memory_plugin.store.chroma import BrokenIndexError, Chroma
-from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.index import Index
 from latent_memory_plugin.store.journal import Journal, episode_row
 from latent_memory_plugin.store.keys import EpisodeKeys
@@ -21,8 +20,8 @@ from latent_memory_plugin.store.keys import EpisodeKeys
 
 def truth(folder: Path, keys: dict[str, np.ndarray]) -> EpisodeKeys:
     """A journal of episodes with these keys."""
-    journal = Journal(Database(folder / "journal.sqlite", "default"))
-    with journal.database.transaction():
+    journal = Journal(folder / "journal.sqlite", "default")
+    with journal.transaction():
         for item_id, vector in keys.items():
             journal.add(episode_row(episode(id=item_id)), ENCODER, vector)
     return EpisodeKeys(journal)

@@ -87,7 +87,7 @@ def fill(root: Path, latents: int, episodes: int, seed: int) -> None:
     with Store.open(root, NAMESPACE) as store:
         journal = store._journal  # pyright: ignore[reportPrivateUsage]
         tensor = np.random.default_rng(seed).normal(size=LATENT_SHAPE).astype(np.float32)  # (P, H)
-        with journal.database.transaction():
+        with journal.transaction():
             for number in range(latents):
                 one = _latent(number)
                 path = root / NAMESPACE / "latents" / f"{one.id}.safetensors"

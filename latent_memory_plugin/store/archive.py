@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, BinaryIO, TypeVar, cast
 
 from pydantic import Field
 
@@ -84,6 +84,10 @@ class Manifest(Frozen):
         return [latent_id for one in self.members if (latent_id := one.latent_id)]
 
 
+Source = tuple[Member, BinaryIO | Path]
+"""A member to be written, and the file that is its content."""
+
+
 class EpisodeLine(Frozen):
     """An episode as an archive has it."""
 
@@ -95,18 +99,9 @@ class EpisodeLine(Frozen):
     """The key (D,), little-endian float32 in base64."""
 
 
-class Source(NamedTuple):
-    """A member to be written."""
-
-    member: Member
-    """Its line of the manifest."""
-    file: BinaryIO | Path
-    """Its content: a file that is open, or one that is opened when its turn comes."""
-
-    @classmethod
-    def of(cls, name: str, file: BinaryIO | Path) -> "Source":
-        """The member of a file as it is now."""
-        return cls(_copied(name, _chunks(file)), file)
+def source(name: str, file: BinaryIO | Path) -> Source:
+    """A member to be written: a file that is open, or one that is opened when its turn comes, as it is now."""
+    return _copied(name, _chunks(file)), file
 
 
 def write_archive(path: Path, manifest: Manifest, sources: Sequence[Source]) -> None:
@@ -123,8 +118,8 @@ def write_archive(path: Path, manifest: Manifest, sources: Sequence[Source]) -> 
         try:
             with temporary.open("wb") as file:
                 _append(file, MANIFEST, len(text), [text])
-                for member, source in sources:
-                    if _append(file, member.name, member.bytes, _chunks(source)) != member:
+                for member, content in sources:
+                    if _append(file, member.name, member.bytes, _chunks(content)) != member:
                         raise StoreError(f"{member.name!r} changed while {str(path)!r} was written; export again.")
                 file.write(bytes(2 * _BLOCK))
             move_file(temporary, path)
@@ -163,7 +158,7 @@ def _chunks(file: BinaryIO | Path) -> Iterator[bytes]:
 
 
 class Archive:
-    """An archive that is read, once and from its beginning to its end. Whatever is wrong with it raises CorruptError."""
+    """An archive that is read, once and from beginning to end. Whatever is wrong with it raises CorruptError."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
@@ -171,6 +166,8 @@ class Archive:
         """Where it lies."""
         self.manifest = self._manifest()
         """What it says it holds."""
+        self.latent_ids = frozenset(self.manifest.latent_ids)
+        """The Latents in it."""
 
     def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         """Each member with its content, line by line; its hash is compared at its end."""
@@ -178,12 +175,9 @@ class Archive:
             name, size = self._next()
             if (name, size) != (member.name, member.bytes):
                 raise refused(self.path, f"{name!r:.120} of {size:,} bytes stands where {member.name!r} belongs")
-            digest = hashlib.sha256()
-            yield member, (content := self._lines(member, digest))
+            yield member, (content := self._lines(member))
             for _ in content:  # what nobody has read
                 pass
-            if digest.hexdigest() != member.sha256:
-                raise refused(self.path, f"{member.name!r} does not match its SHA-256 in the manifest")
             self._skip(-size % _BLOCK)
         self._skip(2 * _BLOCK)
         if len(rest := self._file.read(_CHUNK)) == _CHUNK or any(rest):
@@ -197,8 +191,13 @@ class Archive:
             except InputError as exc:
                 raise refused(self.path, f"a line of {member.name!r} cannot be read ({exc})") from exc
 
+<<<<<<< HEAD
     def _lines(self, member: Member, digest: Any) -> Iterator[bytes]:
         left = member.bytes
+=======
+    def _lines(self, member: Member) -> Iterator[bytes]:
+        digest, left = hashlib.sha256(), member.bytes
+>>>>>>> wt-store
         while left:
             line = self._file.readline(min(left, MAX_LINE_BYTES + 1))
             if not line:
@@ -208,6 +207,8 @@ class Archive:
             digest.update(line)
             left -= len(line)
             yield line
+        if digest.hexdigest() != member.sha256:
+            raise refused(self.path, f"{member.name!r} does not match its SHA-256 in the manifest")
 
     def _manifest(self) -> Manifest:
         name, size = self._next()

@@ -50,8 +50,8 @@ class Index:
         self._encoder = encoder
         self._size: int | None = None
         self._collection: Stored | None = None
-        # What the client of the collection counted when it was opened, and the last change that was followed: None where
-        # it has yet to be compared with the truth.
+        # What the client of the collection counted when it was opened, and the last change that was followed: None
+        # before it was compared with the truth.
         self._stops = 0
         self._followed: int | None = None
 
@@ -129,13 +129,13 @@ class Index:
 
     def _follow_changes(self) -> bool:
         """Adds and deletes what has changed since; False where that is not known any more."""
-        changes = self._truth.journal.changes(self._truth.kind, self._followed or 0)
-        if changes.ids is None:
+        newest, ids = self._truth.journal.changes(self._truth.kind, self._followed or 0)
+        if ids is None:
             return False
-        if changes.ids:
-            added = self._fill(self._truth.held(sorted(changes.ids)))
-            self._delete(sorted(changes.ids - added))
-        self._followed = changes.newest
+        if ids:
+            added = self._fill(self._truth.held(sorted(ids)))
+            self._delete(sorted(ids - added))
+        self._followed = newest
         return True
 
     def _resume(self) -> None:
@@ -153,7 +153,7 @@ class Index:
         """Opens the collection and adds and deletes what differs from the truth."""
         journal = self._truth.journal
         followed = journal.indexed(self.name)
-        expected = None if followed is None else journal.changes(self._truth.kind, followed).ids
+        expected = None if followed is None else journal.changes(self._truth.kind, followed)[1]
         newest = self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         extra, added = indexed - true, self._fill(true - indexed)
@@ -168,7 +168,7 @@ class Index:
         """Opens the collection; the number of the newest change that what is read from now on has in it."""
         self._followed = None
         self._collection, self._stops = self._chroma.collection(self.name), self._chroma.stops
-        return self._truth.journal.changes(self._truth.kind, 0).newest
+        return self._truth.journal.changes(self._truth.kind, 0)[0]
 
     def _compared(self, newest: int) -> None:
         """It holds what the truth does: queries find it, and the journal says so for whoever checks."""

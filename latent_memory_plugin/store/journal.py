@@ -8,7 +8,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -35,14 +35,14 @@ Record = TypeVar("Record", bound=Frozen)
 _Part = TypeVar("_Part")
 Row = tuple[Any, ...]
 
-COLUMNS = "id, created, state, attempt, problem_hash, reason, vote, question, rollouts"
+COLUMNS = "id, created, state, attempt, reason, problem_hash, vote, question, rollouts"
 """Of `episodes`, without encoder and key."""
 ROWS = 20
 """Of episodes in memory at a time: one may have a megabyte of rollouts."""
 USE_ROWS = 100
 
 _log = logging.getLogger(__name__)
-_LIGHT = "id, problem_hash, question <> '', vote, state, attempt"
+_LIGHT = "id, problem_hash, question <> '', state, attempt, vote"
 _IDS = 500
 """In one query: SQLite takes 32,766 and older ones 999."""
 _FLOAT32 = np.dtype("<f4")
@@ -57,21 +57,8 @@ _QUOTING = "The reward %"
 _NO_REASON = "The reward failed; why was forgotten, because it may quote a text."
 
 
-class Changes(NamedTuple):
-    """What has changed."""
-
-    newest: int
-    """Number of the last change; to be asked for what comes after it."""
-    ids: frozenset[str] | None
-    """Items that were added, changed or deleted; None where that is not known any more."""
-
-
-class Journal:
-    """The tables of one namespace. Not safe in threads by itself: its store holds the root's guard."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        """The file."""
+class Journal(Database):
+    """The tables of one namespace."""
 
     # -- episodes
 
@@ -79,7 +66,7 @@ class Journal:
         """Adds a new episode, a row of `episode_row`, with its key (D,). Raises InputError where its id is taken."""
         marks = ", ".join("?" * (len(row) + 2))
         try:
-            self.database.run(
+            self.run(
                 f"INSERT INTO episodes ({COLUMNS}, encoder, key) VALUES ({marks})",
                 *(*row, encoder, key.astype(_FLOAT32).tobytes()),
             )
@@ -90,13 +77,13 @@ class Journal:
         """Replaces all of an episode but when it was created, encoder and key. Raises NotFoundError."""
         episode_id, _, *changes = row
         columns = ", ".join(f"{name} = ?" for name in COLUMNS.split(", ")[2:])
-        if not self.database.run(f"UPDATE episodes SET {columns} WHERE id = ?", *changes, episode_id):
+        if not self.run(f"UPDATE episodes SET {columns} WHERE id = ?", *changes, episode_id):
             raise self._unknown(episode_id)
 
     def settle(self, episode_id: str, state: EpisodeState, reason: str, attempt: str | None) -> bool:
         """Changes the state of a pending episode, readable or not; False where there is none."""
         return bool(
-            self.database.run(
+            self.run(
                 "UPDATE episodes SET state = ?, reason = ?, attempt = ? WHERE id = ? AND state = 'pending'",
                 *(state, reason, attempt, episode_id),
             )
@@ -104,7 +91,7 @@ class Journal:
 
     def row(self, episode_id: str) -> Row:
         """An episode for `read`. Raises NotFoundError."""
-        rows = self.database.rows(f"SELECT {COLUMNS} FROM episodes WHERE id = ?", episode_id)
+        rows = self.rows(f"SELECT {COLUMNS} FROM episodes WHERE id = ?", episode_id)
         if not rows:
             raise self._unknown(episode_id)
         return rows[0]
@@ -112,27 +99,21 @@ class Journal:
     def page(self, state: EpisodeState | None, after: int) -> list[tuple[int, Row]]:
         """Some episodes for `read`, oldest first, each with its number; `after` is the last number seen, 0 at first."""
         where, values = ("number > ?", (after,)) if state is None else ("state = ? AND number > ?", (state, after))
-        rows = self.database.rows(
-            f"SELECT number, {COLUMNS} FROM episodes WHERE {where} ORDER BY number LIMIT {ROWS}", *values
-        )
+        rows = self.rows(f"SELECT number, {COLUMNS} FROM episodes WHERE {where} ORDER BY number LIMIT {ROWS}", *values)
         return [(row[0], row[1:]) for row in rows]
 
     def read(self, row: Row) -> Episode:
         """The episode of a row. Raises CorruptError."""
-        item_id, created, state, attempt, problem_hash, reason, vote, question, rollouts = row
+        *plain, problem_hash, vote, question, rollouts = row
         try:
             return Episode(
-                id=item_id,
-                created=created,
-                state=state,
-                attempt=attempt,
-                reason=reason,
+                **dict(zip(("id", "created", "state", "attempt", "reason"), plain, strict=True)),
                 problem=Problem(question=question) if question else hash_alone(problem_hash),
                 vote=None if vote is None else Vote.from_json(vote),
                 rollouts=_ROLLOUTS.validate_json(rollouts),
             )
         except (LatentMemoryError, ValidationError, TypeError) as exc:
-            raise self._corrupt(item_id, exc) from exc
+            raise self._corrupt(row[0], exc) from exc
 
     def light(self, episode_ids: Sequence[str]) -> dict[str, Row]:
         """Those of the episodes that are there, for `neighbour`, by their ids; no rollouts are read."""
@@ -141,27 +122,20 @@ class Journal:
 
     def neighbour(self, row: Row, similarity: float) -> Neighbour:
         """The neighbour of a light row. Raises CorruptError."""
-        item_id, problem_hash, has_text, vote, state, attempt = row
+        *plain, vote = row
         try:
-            return Neighbour(
-                id=item_id,
-                problem_hash=problem_hash,
-                has_text=bool(has_text),
-                vote=None if vote is None else Vote.from_json(vote),
-                state=state,
-                attempt=attempt,
-                similarity=similarity,
-            )
+            fields = dict(zip(("id", "problem_hash", "has_text", "state", "attempt"), plain, strict=True))
+            return Neighbour(**fields, vote=None if vote is None else Vote.from_json(vote), similarity=similarity)
         except (LatentMemoryError, TypeError) as exc:
-            raise self._corrupt(item_id, exc) from exc
+            raise self._corrupt(row[0], exc) from exc
 
     def counts(self) -> dict[str, int]:
         """How many episodes are in each state."""
-        return dict(self.database.rows("SELECT state, count(*) FROM episodes GROUP BY state"))
+        return dict(self.rows("SELECT state, count(*) FROM episodes GROUP BY state"))
 
     def key(self, episode_id: str) -> tuple[str, np.ndarray]:
         """Encoder and key (D,) float32 of an episode. Raises NotFoundError."""
-        rows = self.database.rows("SELECT encoder, key FROM episodes WHERE id = ?", episode_id)
+        rows = self.rows("SELECT encoder, key FROM episodes WHERE id = ?", episode_id)
         if not rows:
             raise self._unknown(episode_id)
         try:
@@ -171,7 +145,7 @@ class Journal:
 
     def ids(self, encoder: str) -> set[str]:
         """Ids of all episodes whose key was made by this encoder."""
-        return {row[0] for row in self.database.rows("SELECT id FROM episodes WHERE encoder = ?", encoder)}
+        return {row[0] for row in self.rows("SELECT id FROM episodes WHERE encoder = ?", encoder)}
 
     def keys(self, episode_ids: Iterable[str], encoder: str) -> Iterator[tuple[str, np.ndarray]]:
         """Id and key (D,) float32 of those of the given episodes whose key was made by this encoder."""
@@ -189,40 +163,40 @@ class Journal:
 
     def key_size(self, encoder: str) -> int | None:
         """D of the keys of an encoder; None where there is none."""
-        rows = self.database.rows("SELECT length(key) FROM episodes WHERE encoder = ? LIMIT 1", encoder)
+        rows = self.rows("SELECT length(key) FROM episodes WHERE encoder = ? LIMIT 1", encoder)
         return rows[0][0] // _FLOAT32.itemsize if rows else None
 
     def encoders(self) -> set[str]:
         """Names of the methods that made the keys."""
-        return {row[0] for row in self.database.rows("SELECT DISTINCT encoder FROM episodes")}
+        return {row[0] for row in self.rows("SELECT DISTINCT encoder FROM episodes")}
 
     # -- the queue: an episode leaves it with the write that settles or deletes it
 
     def enqueue(self, episode_id: str, limit: int, encoder: str | None) -> bool:
         """Appends a pending episode, once; False where `limit` episodes with keys of this encoder wait already."""
-        with self.database.transaction():
+        with self.transaction():
             if self.queued(encoder) >= limit:
                 return False
-            self.database.run("INSERT OR IGNORE INTO queue (episode_id) VALUES (?)", episode_id)
+            self.run("INSERT OR IGNORE INTO queue (episode_id) VALUES (?)", episode_id)
             return True
 
     def queued(self, encoder: str | None) -> int:
         """How many episodes with keys of this encoder, or of any, wait."""
-        return sum(row[0] for row in self.database.rows(f"SELECT count(*) {_MINE}", encoder))
+        return sum(row[0] for row in self.rows(f"SELECT count(*) {_MINE}", encoder))
 
     def next_queued(self, encoder: str | None, count: int) -> list[tuple[str, int]]:
         """Ids of so many that have waited longest, with how often learning from them has broken off."""
-        return self.database.rows(f"SELECT episode_id, attempts {_MINE} ORDER BY queue.number LIMIT ?", encoder, count)
+        return self.rows(f"SELECT episode_id, attempts {_MINE} ORDER BY queue.number LIMIT ?", encoder, count)
 
     def dequeue(self, episode_id: str) -> None:
         """Takes an episode out; one that is not queued is fine."""
-        self.database.run("DELETE FROM queue WHERE episode_id = ?", episode_id)
+        self.run("DELETE FROM queue WHERE episode_id = ?", episode_id)
 
     def broke_off(self, episode_id: str, reason: str) -> None:
         """Counts an attempt at a queued episode, with why it broke off."""
-        with self.database.transaction():
-            self.database.run("UPDATE queue SET attempts = attempts + 1 WHERE episode_id = ?", episode_id)
-            self.database.run(
+        with self.transaction():
+            self.run("UPDATE queue SET attempts = attempts + 1 WHERE episode_id = ?", episode_id)
+            self.run(
                 "UPDATE episodes SET reason = ? WHERE id = (SELECT episode_id FROM queue WHERE episode_id = ?)",
                 *(reason, episode_id),
             )
@@ -231,27 +205,27 @@ class Journal:
 
     def claims(self, but: str) -> list[tuple[str, str]]:
         """Episodes and the owners that have claimed them, one owner left out."""
-        return self.database.rows("SELECT episode_id, owner FROM claims WHERE owner != ?", but)
+        return self.rows("SELECT episode_id, owner FROM claims WHERE owner != ?", but)
 
     def claim(self, episode_ids: Iterable[str], owner: str) -> None:
         """Claims episodes, whoever had them."""
-        with self.database.transaction():
+        with self.transaction():
             for episode_id in episode_ids:
-                self.database.run("INSERT OR REPLACE INTO claims VALUES (?, ?)", episode_id, owner)
+                self.run("INSERT OR REPLACE INTO claims VALUES (?, ?)", episode_id, owner)
 
     def unclaim(self, owner: str, episode_ids: Iterable[str] | None = None) -> None:
         """Gives up an owner's claims on these episodes, or all of them."""
-        with self.database.transaction():
+        with self.transaction():
             if episode_ids is None:
-                self.database.run("DELETE FROM claims WHERE owner = ?", owner)
+                self.run("DELETE FROM claims WHERE owner = ?", owner)
             for episode_id in episode_ids or ():
-                self.database.run("DELETE FROM claims WHERE episode_id = ? AND owner = ?", episode_id, owner)
+                self.run("DELETE FROM claims WHERE episode_id = ? AND owner = ?", episode_id, owner)
 
     # -- standings, uses and evictions of Latents
 
     def stand(self, standing: Standing) -> None:
         """Replaces what was journaled of a Latent. Raises InputError where a text cannot be stored."""
-        self.database.run(
+        self.run(
             "INSERT INTO standings (latent_id, state, record) VALUES (?, ?, ?) ON CONFLICT (latent_id) "
             "DO UPDATE SET state = excluded.state, record = excluded.record",
             *(standing.latent_id, standing.state, _json(standing)),
@@ -259,24 +233,24 @@ class Journal:
 
     def standing(self, latent_id: str) -> Standing | None:
         """What is journaled of a Latent; None where nothing is. Raises CorruptError."""
-        rows = self.database.rows("SELECT record FROM standings WHERE latent_id = ?", latent_id)
+        rows = self.rows("SELECT record FROM standings WHERE latent_id = ?", latent_id)
         return self._record(Standing, rows[0][0]) if rows else None
 
     def unusable(self, latent_ids: Sequence[str] | None = None) -> set[str]:
         """Ids of all Latents that may not be read, or of those among the given ones, stored or not."""
         if latent_ids is None:
-            return {row[0] for row in self.database.rows(f"SELECT latent_id FROM standings WHERE {_UNUSABLE}")}
+            return {row[0] for row in self.rows(f"SELECT latent_id FROM standings WHERE {_UNUSABLE}")}
         query = f"SELECT latent_id FROM standings WHERE {_UNUSABLE} AND latent_id"
         return {row[0] for part in parts(latent_ids) for row in self._in(query, part)}
 
     def states(self) -> dict[str, LatentState]:
         """The states of all Latents of which one is journaled, stored or not."""
-        return dict(self.database.rows("SELECT latent_id, state FROM standings"))
+        return dict(self.rows("SELECT latent_id, state FROM standings"))
 
     def tallies(self) -> dict[str, dict[str, Any]]:
         """What the answers that read each Latent came to: `wins`, `losses`, and `last_use` as a Unix time in
         seconds."""
-        rows = self.database.rows(
+        rows = self.rows(
             "SELECT latent_id, TOTAL(json_extract(record, '$.correct') = 1), "
             "TOTAL(json_extract(record, '$.correct') = 0), MAX(json_extract(record, '$.created')) "
             "FROM uses GROUP BY latent_id"
@@ -286,9 +260,9 @@ class Journal:
     def record_uses(self, uses: Sequence[Use]) -> None:
         """Adds or replaces uses, all or none. Raises InputError where a text cannot be stored."""
         rows = [_use_row(use) for use in uses]
-        with self.database.transaction():
+        with self.transaction():
             for row in rows:
-                self.database.run(
+                self.run(
                     f"{_USE} ON CONFLICT (answer_id, latent_id) "
                     "DO UPDATE SET problem_hash = excluded.problem_hash, record = excluded.record",
                     *row,
@@ -296,38 +270,38 @@ class Journal:
 
     def restore_use(self, use: Use) -> None:
         """Adds a use from elsewhere; one that is here already stays as it is."""
-        self.database.run(f"{_USE} ON CONFLICT DO NOTHING", *_use_row(use))
+        self.run(f"{_USE} ON CONFLICT DO NOTHING", *_use_row(use))
 
     def uses(self, **wanted: str | None) -> list[Use]:
         """The uses with these values by column, None stands for any, in the order in which they were first recorded.
         Raises CorruptError."""
         given = {column: value for column, value in wanted.items() if value is not None}
         where = " AND ".join(("1", *(f"{column} = ?" for column in given)))
-        rows = self.database.rows(f"SELECT record FROM uses WHERE {where} ORDER BY number", *given.values())
+        rows = self.rows(f"SELECT record FROM uses WHERE {where} ORDER BY number", *given.values())
         return [self._record(Use, row[0]) for row in rows]
 
     def stream_uses(self) -> Iterator[Use]:
         """All uses in the order in which they were first recorded. Raises CorruptError."""
         last, query = 0, f"SELECT number, record FROM uses WHERE number > ? ORDER BY number LIMIT {USE_ROWS}"
-        while rows := self.database.rows(query, last):
+        while rows := self.rows(query, last):
             yield from (self._record(Use, row[1]) for row in rows)
             last = rows[-1][0]
 
     def knows(self, latent_id: str) -> bool:
         """Whether a standing or a use of a Latent is journaled."""
         tables = (f"SELECT 1 FROM {table} WHERE latent_id = ?1" for table in ("standings", "uses"))
-        return bool(self.database.rows(f"{' UNION ALL '.join(tables)} LIMIT 1", latent_id))
+        return bool(self.rows(f"{' UNION ALL '.join(tables)} LIMIT 1", latent_id))
 
     def evict(self, evicted: Evicted) -> None:
         """Adds why a Latent goes."""
-        self.database.run(
+        self.run(
             "INSERT INTO evictions (latent_id, reason, created) VALUES (?, ?, ?)",
             *(evicted.latent_id, evicted.reason, evicted.created),
         )
 
     def evictions(self, after: int) -> list[tuple[int, Evicted]]:
         """Some evictions, oldest first, each with its number; `after` is the last number seen, 0 at first."""
-        rows = self.database.rows(
+        rows = self.rows(
             "SELECT number, latent_id, reason, created FROM evictions WHERE number > ? "
             f"ORDER BY number LIMIT {USE_ROWS}",
             after,
@@ -338,45 +312,44 @@ class Journal:
 
     def forget(self, latent_ids: Collection[str], episode_ids: Collection[str], uses: str, value: str | float) -> int:
         """Deletes standings and uses of Latents, episodes, and the uses that fulfil a condition; how many uses."""
-        gone = self.database.run(f"DELETE FROM uses WHERE {uses}", value)
+        gone = self.run(f"DELETE FROM uses WHERE {uses}", value)
         for latent_id in latent_ids:
-            self.database.run("DELETE FROM standings WHERE latent_id = ?", latent_id)
+            self.run("DELETE FROM standings WHERE latent_id = ?", latent_id)
             self.changed("latents", latent_id)
-            gone += self.database.run("DELETE FROM uses WHERE latent_id = ?", latent_id)
+            gone += self.run("DELETE FROM uses WHERE latent_id = ?", latent_id)
         for episode_id in episode_ids:
-            self.database.run("DELETE FROM episodes WHERE id = ?", episode_id)
-            self.database.run("DELETE FROM claims WHERE episode_id = ?", episode_id)
+            self.run("DELETE FROM episodes WHERE id = ?", episode_id)
+            self.run("DELETE FROM claims WHERE episode_id = ?", episode_id)
             if not _PLAIN_ID.fullmatch(episode_id):  # it may say something
-                self.database.run("DELETE FROM changes WHERE item_id = ?", episode_id)
+                self.run("DELETE FROM changes WHERE item_id = ?", episode_id)
                 self.changed("episodes", "")
         if episode_ids:
-            self.database.run(
-                "UPDATE episodes SET reason = ? WHERE state = 'failed' AND reason LIKE ?", _NO_REASON, _QUOTING
-            )
+            self.run("UPDATE episodes SET reason = ? WHERE state = 'failed' AND reason LIKE ?", _NO_REASON, _QUOTING)
         return gone
 
     def forget_rest(self) -> None:
         """Deletes what belongs to no Latent or episode: standings of Latents that were never stored, and evictions."""
-        self.database.run("DELETE FROM standings")
-        self.database.run("DELETE FROM evictions")
+        self.run("DELETE FROM standings")
+        self.run("DELETE FROM evictions")
 
     # -- what an index has yet to follow
 
     def changed(self, kind: str, item_id: str) -> None:
         """Notes that an item was added, changed or deleted, where no trigger does; without an id, any may have been."""
-        self.database.run("INSERT INTO changes (kind, item_id) VALUES (?, ?)", kind, item_id)
+        self.run("INSERT INTO changes (kind, item_id) VALUES (?, ?)", kind, item_id)
 
-    def changes(self, kind: str, after: int) -> Changes:
-        """What has changed of a kind, `latents` or `episodes`, since a number."""
-        rows = self.database.rows("SELECT number, kind, item_id FROM changes WHERE number > ?", after)
-        [(oldest,)] = self.database.rows("SELECT min(number) FROM changes") or [(None,)]  # read last: rows may go
+    def changes(self, kind: str, after: int) -> tuple[int, frozenset[str] | None]:
+        """The number of the last change, and the items of a kind, `latents` or `episodes`, that were added, changed or
+        deleted after another number; None where that is not known any more."""
+        rows = self.rows("SELECT number, kind, item_id FROM changes WHERE number > ?", after)
+        [(oldest,)] = self.rows("SELECT min(number) FROM changes") or [(None,)]  # read last: rows may go
         ids = frozenset(str(row[2]) for row in rows if row[1] == kind)
         newest = max((row[0] for row in rows), default=after)
-        return Changes(newest, None if "" in ids or (oldest or 0) > after + 1 else ids)
+        return newest, (None if "" in ids or (oldest or 0) > after + 1 else ids)
 
     def indexed(self, name: str) -> int | None:
         """The number of the last change that an index of this name was known to have followed; None before that."""
-        return next((int(row[0]) for row in self.database.rows(_MARK, f"indexed {name}")), None)
+        return next((int(row[0]) for row in self.rows(_MARK, f"indexed {name}")), None)
 
     def note_indexed(self, name: str, number: int) -> None:
         """Notes that an index has followed all changes up to this number."""
@@ -387,44 +360,42 @@ class Journal:
 
     def marked(self, name: str) -> bool:
         """Whether there is a mark of this name."""
-        return bool(self.database.rows(_MARK, name))
+        return bool(self.rows(_MARK, name))
 
     def mark(self, name: str, value: str = "") -> None:
         """Leaves a mark."""
-        self.database.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", name, value)
+        self.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", name, value)
 
     def unmark(self, name: str) -> None:
         """Takes a mark away; none is fine."""
-        self.database.run("DELETE FROM meta WHERE name = ?", name)
+        self.run("DELETE FROM meta WHERE name = ?", name)
 
     def _in(self, query: str, values: Sequence[str], *before: Any) -> list[Row]:
-        return self.database.rows(f"{query} IN ({', '.join('?' * len(values))})", *before, *values)
+        return self.rows(f"{query} IN ({', '.join('?' * len(values))})", *before, *values)
 
     def _record(self, kind: type[Record], text: str) -> Record:
         try:
             return kind.from_json(text)
         except InputError as exc:
             raise CorruptError(
-                f"A row of {str(self.database.path)!r} cannot be read ({exc}); restore the journal from a backup."
+                f"A row of {str(self.path)!r} cannot be read ({exc}); restore the journal from a backup."
             ) from exc
 
     def _corrupt(self, episode_id: object, why: Exception) -> CorruptError:
         return CorruptError(
-            f"The episode {episode_id!r} in {str(self.database.path)!r} cannot be read ({why}); restore the journal "
+            f"The episode {episode_id!r} in {str(self.path)!r} cannot be read ({why}); restore the journal "
             "from a backup."
         )
 
     def _unknown(self, episode_id: str) -> NotFoundError:
-        return NotFoundError(
-            f"There is no episode {episode_id!r} in {str(self.database.path)!r}; `episodes()` lists them."
-        )
+        return NotFoundError(f"There is no episode {episode_id!r} in {str(self.path)!r}; `episodes()` lists them.")
 
 
 def episode_row(episode: Episode) -> Row:
     """The columns `COLUMNS` of an episode."""
     problem = episode.problem
     return (
-        *(episode.id, episode.created, episode.state, episode.attempt, problem.hash, episode.reason),
+        *(episode.id, episode.created, episode.state, episode.attempt, episode.reason, problem.hash),
         None if episode.vote is None else episode.vote.model_dump_json(),
         problem.question if problem.has_text else "",
         _ROLLOUTS.dump_json(episode.rollouts).decode(),

@@ -49,7 +49,7 @@ class LatentKeys:
     def version(self) -> Hashable:
         """Another value wherever a file or a standing may be another."""
         folder = _folder_version(self._files.folder)
-        return None if folder is None else (folder, self.journal.changes(self.kind, 0).newest)
+        return None if folder is None else (folder, self.journal.changes(self.kind, 0)[0])
 
 
 class EpisodeKeys:
@@ -64,7 +64,7 @@ class EpisodeKeys:
 
     def version(self) -> Hashable:
         """Another value wherever an episode came or went."""
-        return self.journal.changes(self.kind, 0).newest
+        return self.journal.changes(self.kind, 0)[0]
 
 
 Truth = LatentKeys | EpisodeKeys

@@ -18,7 +18,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -33,12 +33,11 @@ from latent_memory_plugin.store.archive import (
     Archive,
     EpisodeLine,
     Manifest,
-    Member,
     Source,
     refused,
+    source,
     write_archive,
 )
-from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.disk import TEMPORARY, make_folder, sync_folder, writing
 from latent_memory_plugin.store.files import SUFFIX, LatentFiles, checked_key
 from latent_memory_plugin.store.journal import COLUMNS, Journal, episode_row
@@ -48,6 +47,8 @@ from latent_memory_plugin.store.root import ModelId
 
 _log = logging.getLogger(__name__)
 _ROWS = f"{COLUMNS}, encoder, key"
+
+Said = TypeVar("Said", Standing, Use)
 
 
 # -- out
@@ -59,24 +60,31 @@ def export_archive(
     """Writes an archive of these Latents, with the whole journal where the manifest says so; the manifest with all that
     depends on what is in it. `journal` is a connection of its own. Raises as `Store.export_to` does."""
     with ExitStack() as tables, writing(path):
-        with journal.database.snapshot():  # short: who forgets waits for it
-            written = [_table(STANDINGS, _standing_lines(journal, ids), path.parent, tables)]
+
+        def table(name: str, rows: Iterable[Frozen]) -> Source:
+            file = cast("BinaryIO", tables.enter_context(TemporaryFile(dir=path.parent)))
+            file.writelines(row.model_dump_json().encode() + b"\n" for row in rows)
+            return source(name, file)
+
+        with journal.snapshot():  # short: who forgets waits for it
+            standings = (standing for one in sorted(ids) if (standing := journal.standing(one)))
+            sources = [table(STANDINGS, standings)]
             encoders = journal.encoders() if manifest.journal else set[str]()
+            rest: list[Source] = []
             if manifest.journal:
-                uses = (_line(use) for use in journal.stream_uses() if use.latent_id in ids)
-                written.append(_table(USES, uses, path.parent, tables))
-                written.append(_table(EPISODES, _episode_lines(journal, texts), path.parent, tables))
-        latents: list[Source] = []
+                rest.append(table(USES, (use for use in journal.stream_uses() if use.latent_id in ids)))
+                rest.append(table(EPISODES, _episode_lines(journal, texts)))
         for latent_id in sorted(ids):
             encoders.add(files.read(latent_id).latent.encoder)  # whole, and of this namespace and model
-            latents.append(Source.of(f"latents/{latent_id}{SUFFIX}", files.path(latent_id)))
-        sources = [written[0], *latents, *written[1:]]
-        members = tuple(source.member for source in sources)
+            sources.append(source(f"latents/{latent_id}{SUFFIX}", files.path(latent_id)))
+        sources += rest
+        members = tuple(member for member, _ in sources)
         whole = manifest.model_copy(update={"encoders": tuple(sorted(encoders)), "members": members})
         write_archive(path, whole, sources)
     return whole
 
 
+<<<<<<< HEAD
 def _table(name: str, rows: Iterable[bytes], folder: Path, tables: ExitStack) -> Source:
     file = tables.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115  the caller closes it
     file.writelines(rows)
@@ -88,17 +96,16 @@ def _standing_lines(journal: Journal, ids: Iterable[str]) -> Iterator[bytes]:
 
 
 def _episode_lines(journal: Journal, texts: Texts) -> Iterator[bytes]:
+=======
+def _episode_lines(journal: Journal, texts: Texts) -> Iterator[EpisodeLine]:
+>>>>>>> wt-store
     page = journal.page(None, 0)
     while page:
         for _, row in page:
             encoder, key = journal.key(row[0])
             text = base64.b64encode(key.astype("<f4").tobytes()).decode()
-            yield _line(EpisodeLine(episode=texts.written(journal.read(row)), encoder=encoder, key=text))
+            yield EpisodeLine(episode=texts.written(journal.read(row)), encoder=encoder, key=text)
         page = journal.page(None, page[-1][0])
-
-
-def _line(record: Frozen) -> bytes:
-    return record.model_dump_json().encode() + b"\n"
 
 
 # -- in
@@ -116,56 +123,62 @@ class Imported(NamedTuple):
 
 
 class Arrival:
-    """An archive that waits in its folder, until `commit` and `finish`."""
+    """An archive that waits in its folder until it is committed."""
 
-    def __init__(self, folder: Path, files: LatentFiles) -> None:
+    def __init__(self, folder: Path, files: LatentFiles, texts: Texts) -> None:
         self.folder = folder
         """Where it waits."""
         self.committed = False
         """True from the commit until the end of the import."""
-        self._files = files
+        self._files, self._texts = files, texts
         self._ready = LatentFiles(folder / "ready", files.namespace)
-        self._manifest: Manifest
+        self._ids: list[str] = []
         # Whole episodes whose texts are not written.
         self._silent: list[Episode] = []
 
-    def unpack(self, archive: Archive, texts: Texts, sizes: Mapping[str, int]) -> None:
+    def unpack(self, archive: Archive, sizes: Mapping[str, int]) -> None:
         """Verifies all of it and writes it as it will be. `sizes`: D of the keys in the namespace, by encoder. Raises
         StoreError, CorruptError, WrongModelError, InputError where a Latent is here with another content."""
-        self._manifest = archive.manifest
-        model = ModelId(self._manifest.model, self._manifest.fingerprint)
-        came = LatentFiles(archive.path / "latents", self._manifest.namespace, model)
-        with closing(Database(self.folder / "journal.sqlite", self._files.namespace)) as database:
-            journal = Journal(database)
-            with database.transaction():
-                for member, content in archive.members():
-                    if member.latent_id:
-                        self._latent(came, member.latent_id, b"".join(content), texts)
-                    else:
-                        self._table(archive, member, content, journal, texts, sizes)
+        manifest, self._ids = archive.manifest, archive.manifest.latent_ids
+        model = ModelId(manifest.model, manifest.fingerprint)
+        came = LatentFiles(archive.path / "latents", manifest.namespace, model)
+        staged = Journal(self.folder / "journal.sqlite", self._files.namespace)
+        with closing(staged), staged.transaction():
+            for member, content in archive.members():
+                if member.latent_id:
+                    self._latent(came, member.latent_id, b"".join(content))
+                elif member.name == EPISODES:
+                    self._episodes(archive, archive.records(member, content, EpisodeLine), staged, sizes)
+                elif member.name == STANDINGS:
+                    for standing in archive.records(member, content, Standing):
+                        staged.stand(_owned(archive, standing))
+                else:
+                    for use in archive.records(member, content, Use):
+                        staged.restore_use(self._texts.written(_owned(archive, use)))
 
-    def commit(self, journal: Journal, texts: Texts) -> Imported:
+    def commit(self, journal: Journal) -> Imported:
         """Journals, in one transaction, all that came and that its Latents shall follow; what is here already stays as
         it is. Raises InputError where something is here with another content."""
         for latent_id in self._files.held(self._ready.ids()):  # since it was unpacked
             self._check_same(self._ready.read(latent_id))
             self._ready.path(latent_id).unlink()
-        new, ids, database = self._ready.ids(), self._manifest.latent_ids, journal.database
-        database.run("ATTACH DATABASE ? AS staged", str(self.folder / "journal.sqlite"))
+        new = self._ready.ids()
+        journal.run("ATTACH DATABASE ? AS staged", str(self.folder / "journal.sqlite"))
         try:
-            with database.transaction():
-                known = _take_rows(database, set(ids) - new)
+            with journal.transaction():
+                known = _take_rows(journal, set(self._ids) - new)
                 for latent_id in new:
                     journal.changed("latents", latent_id)
                 journal.mark(self.folder.name)
                 self.committed = True
-            episodes = {row[0]: None for row in database.rows("SELECT id FROM staged.episodes ORDER BY number")}
+            episodes = {row[0]: None for row in journal.rows("SELECT id FROM staged.episodes ORDER BY number")}
         finally:
-            database.run("DETACH DATABASE staged")
+            journal.run("DETACH DATABASE staged")
         for episode in self._silent:
             if episode.id in episodes:
-                texts.remember(episode)
-        return Imported([one for one in ids if one in new], list(episodes), len(ids) - len(new) + known)
+                self._texts.remember(episode)
+        known += len(self._ids) - len(new)
+        return Imported([one for one in self._ids if one in new], list(episodes), known)
 
     def finish(self, journal: Journal) -> None:
         """Moves a committed import's Latents to where they are read, and forgets the import. Raises StoreWriteError."""
@@ -178,7 +191,7 @@ class Arrival:
         journal.unmark(self.folder.name)
         self.committed = False
 
-    def _latent(self, came: LatentFiles, latent_id: str, content: bytes, texts: Texts) -> None:
+    def _latent(self, came: LatentFiles, latent_id: str, content: bytes) -> None:
         """A Latent as it came → a file of this namespace, where it is not here yet."""
         path = came.path(latent_id)
         try:
@@ -186,7 +199,7 @@ class Arrival:
             came.own(whole.latent, path)
         except StoreError as exc:
             raise refused(path.parents[1], f"its Latent {latent_id} cannot be read ({exc})") from exc
-        own = texts.written(whole.latent.model_copy(update={"namespace": self._files.namespace}))
+        own = self._texts.written(whole.latent.model_copy(update={"namespace": self._files.namespace}))
         if self._files.holds(latent_id):
             self._check_same(whole._replace(latent=own))
         else:
@@ -201,66 +214,52 @@ class Arrival:
                 "first, or import into another namespace. Nothing was imported."
             )
 
-    def _table(
-        self,
-        archive: Archive,
-        member: Member,
-        content: Iterable[bytes],
-        journal: Journal,
-        texts: Texts,
-        sizes: Mapping[str, int],
+    def _episodes(
+        self, archive: Archive, lines: Iterable[EpisodeLine], staged: Journal, sizes: Mapping[str, int]
     ) -> None:
-        ids = set(archive.manifest.latent_ids)
-        if member.name == STANDINGS:
-            for standing in archive.records(member, content, Standing):
-                _check_owner(archive, standing.latent_id, ids)
-                journal.stand(standing)
-        elif member.name == USES:
-            for use in archive.records(member, content, Use):
-                _check_owner(archive, use.latent_id, ids)
-                journal.restore_use(texts.written(use))
-        else:
-            for line in archive.records(member, content, EpisodeLine):
-                try:
-                    key = np.frombuffer(base64.b64decode(line.key, validate=True), "<f4").astype(np.float32)  # (D,)
-                    vector = checked_key(key, sizes.get(line.encoder))
-                    journal.add(episode_row(texts.written(line.episode)), line.encoder, vector)
-                except ValueError as exc:
-                    raise refused(archive.path, f"the episode {line.episode.id!r:.80} cannot be used ({exc})") from exc
-                if not texts.kept:
-                    self._silent.append(line.episode)
+        for line in lines:
+            try:
+                key = np.frombuffer(base64.b64decode(line.key, validate=True), "<f4").astype(np.float32)  # (D,)
+                row = episode_row(self._texts.written(line.episode))
+                staged.add(row, line.encoder, checked_key(key, sizes.get(line.encoder)))
+            except ValueError as exc:
+                raise refused(archive.path, f"the episode {line.episode.id!r:.80} cannot be used ({exc})") from exc
+            if not self._texts.kept:
+                self._silent.append(line.episode)
 
 
-def _check_owner(archive: Archive, latent_id: str, ids: Collection[str]) -> None:
-    if latent_id not in ids:
-        raise refused(archive.path, f"it says something of {latent_id!r:.80}, a Latent that is not in it")
+def _owned(archive: Archive, said: Said) -> Said:
+    """What is said of a Latent that is in the archive."""
+    if said.latent_id not in archive.latent_ids:
+        raise refused(archive.path, f"it says something of {said.latent_id!r:.80}, a Latent that is not in it")
+    return said
 
 
-def _take_rows(database: Database, known_latents: Iterable[str]) -> int:
+def _take_rows(journal: Journal, known_latents: Iterable[str]) -> int:
     """Staged rows → those of the namespace: standings of new Latents, uses and episodes that are not known yet; how
     many episodes are. Raises InputError where one is here with another content."""
     for latent_id in known_latents:
-        database.run("DELETE FROM staged.standings WHERE latent_id = ?", latent_id)
-    database.run("INSERT OR REPLACE INTO main.standings SELECT * FROM staged.standings")
+        journal.run("DELETE FROM staged.standings WHERE latent_id = ?", latent_id)
+    journal.run("INSERT OR REPLACE INTO main.standings SELECT * FROM staged.standings")
     uses = "answer_id, latent_id, problem_hash, record"
-    database.run(f"INSERT OR IGNORE INTO main.uses ({uses}) SELECT {uses} FROM staged.uses ORDER BY number")
+    journal.run(f"INSERT OR IGNORE INTO main.uses ({uses}) SELECT {uses} FROM staged.uses ORDER BY number")
     both = "FROM staged.episodes AS new JOIN main.episodes AS old ON old.id = new.id"
     differs = " OR ".join(f"old.{one} <> new.{one}" for one in ("problem_hash", "created", "encoder", "key"))
-    for (episode_id,) in database.rows(f"SELECT new.id {both} WHERE {differs} LIMIT 1"):
+    for (episode_id,) in journal.rows(f"SELECT new.id {both} WHERE {differs} LIMIT 1"):
         raise InputError(
             f"The episode {episode_id!r:.80} is in the journal with another content; import into another namespace. "
             "Nothing was imported."
         )
-    known = database.run("DELETE FROM staged.episodes WHERE id IN (SELECT id FROM main.episodes)")
-    database.run(f"INSERT INTO main.episodes ({_ROWS}) SELECT {_ROWS} FROM staged.episodes ORDER BY number")
+    known = journal.run("DELETE FROM staged.episodes WHERE id IN (SELECT id FROM main.episodes)")
+    journal.run(f"INSERT INTO main.episodes ({_ROWS}) SELECT {_ROWS} FROM staged.episodes ORDER BY number")
     return known
 
 
 @contextmanager
-def arriving(files: LatentFiles) -> Generator[Arrival, None, None]:
+def arriving(files: LatentFiles, texts: Texts) -> Generator[Arrival, None, None]:
     """A folder for one import, deleted at the end; a committed import whose end failed keeps it for the next opening.
     Raises StoreWriteError."""
-    arrival = Arrival(files.folder.parent / f"import-{uuid.uuid4().hex}{TEMPORARY}", files)
+    arrival = Arrival(files.folder.parent / f"import-{uuid.uuid4().hex}{TEMPORARY}", files, texts)
     lock = _lock(arrival.folder)
     with writing(arrival.folder):
         lock.acquire()
@@ -289,7 +288,7 @@ def resume_imports(files: LatentFiles, journal: Journal) -> list[str]:
         try:
             committed = journal.marked(folder.name)
             if committed:
-                Arrival(folder, files).finish(journal)
+                Arrival(folder, files, Texts(True)).finish(journal)
             with writing(folder):
                 shutil.rmtree(folder)
         finally:

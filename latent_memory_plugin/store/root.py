@@ -29,7 +29,7 @@ from latent_memory_plugin.errors import (
 )
 from latent_memory_plugin.store.access import Access
 from latent_memory_plugin.store.chroma import Chroma
-from latent_memory_plugin.store.database import ReadOnlyDatabase
+from latent_memory_plugin.store.database import Database
 from latent_memory_plugin.store.disk import folder_path, make_folder, reading, write_file, writing
 from latent_memory_plugin.store.ownership import Ownership
 from latent_memory_plugin.store.schema import newer
@@ -107,7 +107,7 @@ def _named(root: Path) -> Iterator[str]:
     with reading(root):
         journals = sorted(root.glob(f"*/{JOURNAL}"))
     for journal in journals:
-        with closing(ReadOnlyDatabase(journal, None, older=True)) as database:
+        with closing(Database(journal, None, read_only=True, older=True)) as database:
             try:
                 [(namespace,)] = database.rows("SELECT value FROM meta WHERE name = 'namespace'")
                 if folder_name(namespace) != journal.parent.name:

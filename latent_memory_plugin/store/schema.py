@@ -23,31 +23,17 @@ STEPS = (
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
         """CREATE TABLE episodes (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            id TEXT NOT NULL UNIQUE,
-            created REAL NOT NULL,
-            state TEXT NOT NULL,
-            encoder TEXT NOT NULL,
-            key BLOB NOT NULL,
-            reason TEXT NOT NULL,
-            question TEXT NOT NULL,
-            vote TEXT,
-            rollouts TEXT NOT NULL)""",
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created REAL NOT NULL,
+            state TEXT NOT NULL, encoder TEXT NOT NULL, key BLOB NOT NULL, reason TEXT NOT NULL,
+            question TEXT NOT NULL, vote TEXT, rollouts TEXT NOT NULL)""",
         "CREATE INDEX episodes_by_state ON episodes (state, number)",
         "CREATE INDEX episodes_by_encoder ON episodes (encoder, id)",
     ),
     (
-        """CREATE TABLE standings (
-            latent_id TEXT PRIMARY KEY,
-            state TEXT NOT NULL,
-            record TEXT NOT NULL)""",
+        "CREATE TABLE standings (latent_id TEXT PRIMARY KEY, state TEXT NOT NULL, record TEXT NOT NULL)",
         """CREATE TABLE uses (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            answer_id TEXT NOT NULL,
-            latent_id TEXT NOT NULL,
-            problem_hash TEXT NOT NULL,
-            record TEXT NOT NULL,
-            UNIQUE (answer_id, latent_id))""",
+            number INTEGER PRIMARY KEY AUTOINCREMENT, answer_id TEXT NOT NULL, latent_id TEXT NOT NULL,
+            problem_hash TEXT NOT NULL, record TEXT NOT NULL, UNIQUE (answer_id, latent_id))""",
         "CREATE INDEX uses_by_latent ON uses (latent_id, number)",
         "CREATE INDEX uses_by_problem ON uses (problem_hash, number)",
     ),
@@ -56,39 +42,25 @@ STEPS = (
         "UPDATE episodes SET problem_hash = question_hash(question)",
         "CREATE INDEX episodes_by_problem ON episodes (problem_hash)",
         """CREATE TABLE queue (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            episode_id TEXT NOT NULL UNIQUE,
+            number INTEGER PRIMARY KEY AUTOINCREMENT, episode_id TEXT NOT NULL UNIQUE,
             attempts INTEGER NOT NULL DEFAULT 0)""",
         # What is settled or deleted, by whatever path, does not wait any more.
         """CREATE TRIGGER settled_episodes_leave_the_queue AFTER UPDATE OF state ON episodes
             WHEN new.state <> 'pending' BEGIN DELETE FROM queue WHERE episode_id = new.id; END""",
         """CREATE TRIGGER deleted_episodes_leave_the_queue AFTER DELETE ON episodes
             BEGIN DELETE FROM queue WHERE episode_id = old.id; END""",
-        """CREATE TABLE claims (
-            episode_id TEXT PRIMARY KEY,
-            owner TEXT NOT NULL)""",
+        "CREATE TABLE claims (episode_id TEXT PRIMARY KEY, owner TEXT NOT NULL)",
         """CREATE TABLE evictions (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            latent_id TEXT NOT NULL,
-            reason TEXT NOT NULL,
+            number INTEGER PRIMARY KEY AUTOINCREMENT, latent_id TEXT NOT NULL, reason TEXT NOT NULL,
             created REAL NOT NULL)""",
         "CREATE INDEX standings_by_state ON standings (state, latent_id)",
     ),
     (
         # What is large comes last: SQLite reads through all that stands before a column in its row.
         """CREATE TABLE ordered_episodes (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            id TEXT NOT NULL UNIQUE,
-            created REAL NOT NULL,
-            state TEXT NOT NULL,
-            attempt TEXT,
-            problem_hash TEXT NOT NULL,
-            encoder TEXT NOT NULL,
-            reason TEXT NOT NULL,
-            key BLOB NOT NULL,
-            vote TEXT,
-            question TEXT NOT NULL,
-            rollouts TEXT NOT NULL)""",
+            number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created REAL NOT NULL,
+            state TEXT NOT NULL, attempt TEXT, problem_hash TEXT NOT NULL, encoder TEXT NOT NULL, reason TEXT NOT NULL,
+            key BLOB NOT NULL, vote TEXT, question TEXT NOT NULL, rollouts TEXT NOT NULL)""",
         # Attempts were told apart by their reasons.
         """INSERT INTO ordered_episodes
             SELECT number, id, created, state, CASE state WHEN 'refused' THEN substr(question_hash(reason), 1, 32) END,
@@ -102,9 +74,7 @@ STEPS = (
         _LEAVES_THE_QUEUE.format("settled", "UPDATE OF state", "new", "WHEN new.state <> 'pending'"),
         _LEAVES_THE_QUEUE.format("deleted", "DELETE", "old", ""),
         """CREATE TABLE changes (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            kind TEXT NOT NULL,
-            item_id TEXT NOT NULL)""",
+            number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, item_id TEXT NOT NULL)""",
         _NOTES_A_CHANGE.format("added_episode", "INSERT ON episodes", "episodes", "new.id"),
         _NOTES_A_CHANGE.format("deleted_episode", "DELETE ON episodes", "episodes", "old.id"),
         _NOTES_A_CHANGE.format("added_standing", "INSERT ON standings", "latents", "new.latent_id"),

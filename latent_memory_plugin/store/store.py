@@ -39,7 +39,6 @@ from latent_memory_plugin.records import (
 )
 from latent_memory_plugin.store.access import ALONE, Access
 from latent_memory_plugin.store.archive import Manifest, opened_archive
-from latent_memory_plugin.store.database import Database, ReadOnlyDatabase
 from latent_memory_plugin.store.disk import delete_files, make_folder
 from latent_memory_plugin.store.files import LatentFiles, checked, checked_key
 from latent_memory_plugin.store.index import Index, collection_name
@@ -105,16 +104,14 @@ class Store:
         self._searches: dict[str, Index | Scan] = {}
         self._scans: dict[str, Scan] = {}
         if access.read_only:
-            self._database: Database = ReadOnlyDatabase(self._folder / JOURNAL, namespace)
-            self._database.rows("SELECT 1")  # an unreadable journal is refused here and not at some later call
-            self._journal = Journal(self._database)
+            self._journal = self._database = Journal(self._folder / JOURNAL, namespace, read_only=True)
+            self._journal.rows("SELECT 1")  # an unreadable journal is refused here and not at some later call
             return
         make_folder(self._folder)
         with root.exclusive(self._folder), ExitStack() as undo:
             self._mended += self._files.prepare()
-            self._database = Database(self._folder / JOURNAL, namespace)
-            undo.callback(self._database.close)
-            self._journal = Journal(self._database)
+            self._journal = self._database = Journal(self._folder / JOURNAL, namespace)
+            undo.callback(self._journal.close)
             self._mended += resume_imports(self._files, self._journal)
             if self._journal.marked(SCRUB):
                 self._scrub()
@@ -205,8 +202,8 @@ class Store:
                 finally:
                     self._root.searching.release()
             if self._reader is not None:
-                self._reader.database.close()
-            self._database.close()
+                self._reader.close()
+            self._journal.close()
         finally:
             self._root.release()
 
@@ -493,7 +490,7 @@ class Store:
             self._require([latent_id])
             # The file first: one without a standing would be live.
             self._files.delete([latent_id])
-            with self._database.transaction():
+            with self._journal.transaction():
                 self._journal.forget([latent_id], (), "0 = ?", 1)
             self._size = None
 
@@ -541,7 +538,7 @@ class Store:
         with self._writing():
             episodes = self._episodes_where("1 = ?", 1)
             gone = self._forget(sorted(self._files.ids()), episodes, "1 = ?", 1)
-            with self._database.transaction():
+            with self._journal.transaction():
                 self._journal.forget_rest()
             delete_files(self._folder.glob("quarantine/*"))
         return gone
@@ -561,11 +558,11 @@ class Store:
             return self._forget(self._files.held(one for one in known if known[one]), episodes, uses, value)
 
     def _episodes_where(self, condition: str, value: str | float) -> set[str]:
-        return {row[0] for row in self._database.rows(f"SELECT id FROM episodes WHERE {condition}", value)}
+        return {row[0] for row in self._journal.rows(f"SELECT id FROM episodes WHERE {condition}", value)}
 
     def _forget(self, latents: Collection[str], episodes: Collection[str], uses: str, value: str | float) -> Forgotten:
         self._files.delete(latents)
-        with self._database.transaction():
+        with self._journal.transaction():
             self._journal.mark(SCRUB)
             gone = self._journal.forget(latents, episodes, uses, value)
         self._texts.forget(episodes)
@@ -575,7 +572,7 @@ class Store:
 
     def _scrub(self) -> None:
         delete_files([*self._folder.glob(BACKUP.format("*")), *self._folder.glob(QUARANTINED_ROWS)])
-        self._database.scrub()
+        self._journal.scrub()
         self._journal.unmark(SCRUB)
 
     # -- out and in
@@ -602,8 +599,8 @@ class Store:
             journal=latent_ids is None,
             members=(),
         )
-        with closing(self._database.again()) as snapshot:
-            return export_archive(path, manifest, ids, self._files, Journal(snapshot), self._texts)
+        with closing(self._journal.again()) as journal:
+            return export_archive(path, manifest, ids, self._files, journal, self._texts)
 
     def import_from(self, path: Path) -> Imported:
         """Takes in all of an archive or nothing of it, whatever namespace it comes from; what is here already with the
@@ -615,16 +612,16 @@ class Store:
         """
         with self._writing(exclusive=False):
             known = {one: size for one in self._journal.encoders() if (size := self._journal.key_size(one))}
-        with opened_archive(path) as archive, arriving(self._files) as arrival:
+        with opened_archive(path) as archive, arriving(self._files, self._texts) as arrival:
             self._model_of(archive.manifest, path)
-            arrival.unpack(archive, self._texts, known)
+            arrival.unpack(archive, known)
             with self._writing():
                 with self._root.exclusive(self.root):
                     model = self._model_of(archive.manifest, path)
                     if model != self._root.owner:
                         self._root.name(model)
                 self._files.model = model if self._model else None
-                imported = arrival.commit(self._journal, self._texts)
+                imported = arrival.commit(self._journal)
                 arrival.finish(self._journal)
         return imported
 
@@ -708,7 +705,7 @@ class Store:
 
     @property
     def _in_place(self) -> bool:
-        return self._root.ownership.in_place and self._database.in_place()
+        return self._root.ownership.in_place and self._journal.in_place()
 
     def _bound(self) -> str:
         if self.encoder is None:
@@ -751,5 +748,5 @@ class Store:
     def _truth(self, kind: str) -> Truth:
         """What is searched, read by a connection of its own."""
         if self._reader is None:
-            self._reader = Journal(self._database.again())
+            self._reader = self._journal.again()
         return LatentKeys(self._files, self._reader) if kind == "latents" else EpisodeKeys(self._reader)

@@ -29,10 +29,10 @@ class JournalCheck:
         """`stored`: ids of the Latents whose file is there or in quarantine, so that their rows are kept."""
         self.counts: Counter[str] = Counter()
         """Rows read, by table."""
-        self._journal, self._database = journal, journal.database
+        self._journal = journal
         self._stored = stored
         self._findings = findings
-        self._place: Place = ("journal", self._database.path)
+        self._place: Place = ("journal", self._journal.path)
 
     def run(self) -> bool:
         """Adds what is wrong to the findings; False for a journal whose rows only an opening can read. Raises
@@ -41,7 +41,7 @@ class JournalCheck:
             remedy = "--repair builds SQLite's own indexes anew; where that is not enough, restore it from a backup."
             problem = f"SQLite finds it damaged: {'; '.join(said)[:500]}."
             self._findings.add(self._place, "fault", problem, remedy, self._reindex)
-        [(version,)] = self._database.rows("PRAGMA user_version")
+        [(version,)] = self._journal.rows("PRAGMA user_version")
         if version < SCHEMA:
             problem = f"It has the schema {version}, older than {SCHEMA}; its rows were not looked at."
             remedy = "The next opening or --repair takes it to the present one, after a copy."
@@ -59,18 +59,18 @@ class JournalCheck:
         return True
 
     def _integrity(self) -> list[str]:
-        rows = self._database.rows("PRAGMA integrity_check(10)")
+        rows = self._journal.rows("PRAGMA integrity_check(10)")
         return [row[0] for row in rows if row[0] != "ok"]
 
     def _reindex(self) -> bool:
-        self._database.run("REINDEX")
+        self._journal.run("REINDEX")
         return not self._integrity()
 
     def _rows(self, table: str) -> None:
         name, columns = _TABLES[table]
         for number, item_id in self._numbers(table, name):
             self.counts[table] += 1
-            [row] = self._database.rows(f"SELECT {columns} FROM {table} WHERE rowid = ?", number)
+            [row] = self._journal.rows(f"SELECT {columns} FROM {table} WHERE rowid = ?", number)
             try:
                 flaw = self._flaw(table, row)
             except LatentMemoryError as exc:
@@ -82,7 +82,7 @@ class JournalCheck:
 
     def _numbers(self, table: str, name: str) -> Iterator[tuple[int, str]]:
         last, query = -1, f"SELECT rowid, {name} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_PAGE}"
-        while rows := self._database.rows(query, last):
+        while rows := self._journal.rows(query, last):
             yield from rows
             last = rows[-1][0]
 
@@ -110,31 +110,31 @@ class JournalCheck:
                 "fault",
                 f"The problem hash of the episode {episode.id!r:.80} is not that of its question.",
                 "--repair writes the right one.",
-                lambda: self._database.run(change, episode.id),
+                lambda: self._journal.run(change, episode.id),
             )
         return ""
 
     def _unreadable(self, table: str, number: int, problem: str) -> None:
-        remedy = f"--repair writes it to {self._database.path.parent.name}/{QUARANTINE} and deletes it here."
+        remedy = f"--repair writes it to {self._journal.path.parent.name}/{QUARANTINE} and deletes it here."
         if table == "standings":
             remedy = f"{remedy[:-1]}; the Latent is suspended."
         self._findings.add(self._place, "fault", problem, remedy, lambda: self._take_out(table, number))
 
     def _take_out(self, table: str, number: int) -> None:
-        names = [row[1] for row in self._database.rows(f"PRAGMA table_info({table})")]
-        [row] = self._database.rows(f"SELECT {', '.join(names)} FROM {table} WHERE rowid = ?", number)
+        names = [row[1] for row in self._journal.rows(f"PRAGMA table_info({table})")]
+        [row] = self._journal.rows(f"SELECT {', '.join(names)} FROM {table} WHERE rowid = ?", number)
         fields = dict(zip(names, row, strict=True))
-        target = free_name(self._database.path.parent / QUARANTINE, f"{table}-{number}.json")
+        target = free_name(self._journal.path.parent / QUARANTINE, f"{table}-{number}.json")
         write_file(target, json.dumps(fields, default=_hexadecimal, indent=2).encode())
-        with self._database.transaction():
-            self._database.run(f"DELETE FROM {table} WHERE rowid = ?", number)
+        with self._journal.transaction():
+            self._journal.run(f"DELETE FROM {table} WHERE rowid = ?", number)
             if table == "standings" and isinstance(fields["latent_id"], str):
                 # Without a standing it would be live, and perhaps it was taken back.
                 reason = f"What it may do could not be read; {target.name} in {QUARANTINE} has it."
                 self._journal.stand(Standing(latent_id=fields["latent_id"], state="suspended", reason=reason))
 
     def _owners(self, table: str, name: str) -> list[str]:
-        return [row[0] for row in self._database.rows(f"SELECT DISTINCT {name} FROM {table}")]
+        return [row[0] for row in self._journal.rows(f"SELECT DISTINCT {name} FROM {table}")]
 
     def _ownerless(self, table: str, name: str, what: str, lost: list[str]) -> None:
         if lost:
@@ -143,9 +143,9 @@ class JournalCheck:
             self._findings.add(self._place, "leftover", problem, remedy, lambda: self._delete(table, name, lost))
 
     def _delete(self, table: str, name: str, values: list[str]) -> None:
-        with self._database.transaction():
+        with self._journal.transaction():
             for value in values:
-                self._database.run(f"DELETE FROM {table} WHERE {name} IS ?", value)
+                self._journal.run(f"DELETE FROM {table} WHERE {name} IS ?", value)
 
 
 def _hexadecimal(value: object) -> str:

@@ -93,7 +93,7 @@ class KeyCheck:
 
     def _differences(self, name: str, encoder: str, truth: Truth) -> Iterator[str]:
         stored, followed = self._chroma.collection(name), truth.journal.indexed(name)
-        behind = None if followed is None else truth.journal.changes(truth.kind, followed).ids
+        behind = None if followed is None else truth.journal.changes(truth.kind, followed)[1]
         true, seen, wrong = truth.ids(encoder), set[str](), 0
         for ids, vectors in _pages(stored):
             seen.update(ids)

@@ -10,7 +10,6 @@ from latent_memory_plugin.errors import CorruptError, InputError, LatentMemoryEr
 from latent_memory_plugin.records import Latent
 from latent_memory_plugin.store.check.findings import QUARANTINE, Findings, Place, quarantine
 from latent_memory_plugin.store.check.journal import JournalCheck
-from latent_memory_plugin.store.database import Database, ReadOnlyDatabase
 from latent_memory_plugin.store.disk import TEMPORARY, move_file, reading
 from latent_memory_plugin.store.files import SUFFIX, LatentFiles
 from latent_memory_plugin.store.journal import Journal
@@ -78,8 +77,8 @@ class SpaceCheck:
         if self.namespace is None or not self._is_readable:
             yield None
             return
-        with closing(self._database(self.namespace)) as database:
-            journal, files = Journal(database), LatentFiles(self.folder / LATENTS, self.namespace, self._model)
+        with closing(self._opened(self.namespace)) as journal:
+            files = LatentFiles(self.folder / LATENTS, self.namespace, self._model)
             files.encoders = dict.fromkeys(files.ids(), "") | self._encoders
             encoders = sorted({*journal.encoders(), *self._encoders.values()})
             latents, episodes = LatentKeys(files, journal), EpisodeKeys(journal)
@@ -99,8 +98,8 @@ class SpaceCheck:
         return None
 
     def _said_by_journal(self) -> str | None:
-        with suppress(StoreError, ValueError), closing(self._look(None)) as database:
-            [(namespace,)] = database.rows("SELECT value FROM meta WHERE name = 'namespace'")
+        with suppress(StoreError, ValueError), closing(self._opened(None)) as journal:
+            [(namespace,)] = journal.rows("SELECT value FROM meta WHERE name = 'namespace'")
             return namespace if isinstance(namespace, str) else None
         return None
 
@@ -173,19 +172,17 @@ class SpaceCheck:
         folders = (self.folder / LATENTS, self.folder / QUARANTINE)
         there = {path.name.partition(".")[0] for folder in folders for path in folder.glob(f"*{SUFFIX}*")}
         try:
-            with closing(self._database(namespace)) as database:
-                rows = JournalCheck(Journal(database), there | self._misplaced, self._findings)
+            with closing(self._opened(namespace)) as journal:
+                rows = JournalCheck(journal, there | self._misplaced, self._findings)
                 self._is_readable = rows.run()
                 self.counts.update(rows.counts)
         except LatentMemoryError as exc:
             remedy = "--repair leaves it alone, because it says which Latents were taken back. Do what it says."
             self._findings.add(place, "fault", str(exc), remedy)
 
-    def _database(self, namespace: str) -> Database:
-        return Database(self.folder / JOURNAL, namespace) if self._findings.repair else self._look(namespace)
-
-    def _look(self, namespace: str | None) -> Database:
-        return ReadOnlyDatabase(self.folder / JOURNAL, namespace, older=True)
+    def _opened(self, namespace: str | None) -> Journal:
+        looking = namespace is None or not self._findings.repair
+        return Journal(self.folder / JOURNAL, namespace, read_only=looking, older=True)
 
 
 def _listed(folder: Path) -> list[Path]:
