@@ -1,0 +1,496 @@
+r"""Text → Read: one answer, read into a kind first. `READERS` has the order; the first that knows the text wins.
+
+Nothing here compares, and nothing searches in prose: the whole text is one answer.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+
+from latent_memory_plugin.answers import locales, quantities, reals, words
+from latent_memory_plugin.answers.evaluation import OutOfTime, exact, real
+from latent_memory_plugin.answers.grammar import Tree, difference, parse, symbols
+from latent_memory_plugin.answers.kinds import Read
+from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal, plain
+from latent_memory_plugin.answers.numbers import NUMBER, parse_number
+
+Reader = Callable[[str], Read | None]
+
+_MAX_DEPTH = 6
+_MAX_NAME_WORDS, _MAX_NAME = 8, 80
+_MAX_LABEL = 60
+_MARK = re.compile(
+    r"(?P<open>[(\[{⦃⟨])|(?P<close>[)\]}⦄⟩])|(?P<cut>[,;](?:\s*(?:and|or)\b)?|\b(?:and|or)\b)|(?P<union>∪)|(?P<less>∖)"
+    r"|(?P<sign>[=∈])|(?P<order>[<>≤≥≠])"
+)
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
+_APPROXIMATELY = re.compile(r"(?:[~≈]|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I)
+_CODE = re.compile(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
+
+_NO_ANSWER = {
+    "empty": r"∅|none|(?:the )?empty set|(?:there (?:is|are) )?no (?:(?:real|such|integer|valid|possible|positive) )*"
+    r"(?:solutions?|roots?|answers?|values?)(?: exists?)?",
+    "does not exist": "dne|(?:it |the limit )?do(?:es)? ?n[o']t exist",
+    "undefined": "(?:is )?(?:undefined|not defined)",
+    "open": "(?:it )?(?:cannot|can't|can not) be determined|not enough information|insufficient information",
+    "impossible": "(?:it is |it's )?(?:impossible|not possible)",
+    "not applicable": "n/a|not applicable",
+}
+_NONE = {name: re.compile(pattern) for name, pattern in _NO_ANSWER.items()}
+_TRUTH = re.compile(r"yes|no|true|false", re.IGNORECASE)
+_LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])\.?)", re.IGNORECASE)
+_LETTER_AND_TEXT = re.compile(r"\(([A-J])\)[.:]?\s*(?![-+^*(/=])(.+)|\(?([A-Ja-j])\)[.:]?\s+(.+)|([A-J])(?:\.\s+(?![a-z])|:\s*)(.+)")
+
+_TIME = re.compile(
+    r"(\d{1,2})(?:\s?[:h]\s?([0-5]\d)(?::([0-5]\d))?)?\s*(?:([ap])\.?\s?m\b\.?|(o'clock|hrs?|h))?", re.IGNORECASE
+)
+_NAMED_TIMES = {"noon": 12, "midday": 12, "midnight": 0}
+_RATIO = re.compile(rf"{NUMBER}(?:\s*:\s*{NUMBER})+")
+_ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
+_DOTTED = re.compile(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
+_OPEN_DATE = re.compile(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4}|\d{2})")
+_LITERAL = re.compile(r"0x([0-9a-fA-F]+)|0b([01]+)|0o([0-7]+)")
+_BASED = re.compile(r"([0-9A-Fa-f]+)_\s*\{?\s*([0-9]{1,2})\s*\}?")
+_ADDRESS = re.compile(
+    r"v?\d+(?:\.\d+){2,3}(?:[-+][\w.]+)?|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}|\S+@\S+\.\w+|[a-z]+://\S+|(?:\d+[-/]){2,}\d+"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\+?\d+(?:[- ]\d+){2,}"
+)
+_FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?|\((?=[A-Z])|\)|\[|\])(?:[A-Z][a-z]?|[()\[\]]|_?\d|_\{\d+\})*")
+_DESIGNATION = re.compile(r"[A-Za-z]+[0-9][\w.]*|1[A-Za-z]|[0-9]+[A-Za-z][0-9]\w*|[\w.]*°[NSEW]|(?:([A-Za-z])(?i:\1))+")
+_END = r"(?:[$＄€£¥]\s?)?[+-]?(?:NUMBER)(?:\s?(?:[ap]\.?m\.?|[^\W\d_]+|[%°$€£]))?".replace("NUMBER", NUMBER)
+_RANGE = re.compile(rf"(?:between\s+|from\s+)?({_END})(?:\s*[-~]\s*|\s+(?:to|and|through|until|bis)\s+)({_END})", re.IGNORECASE)
+_LABELLED_RANGE = re.compile(r"([^\W\d_]{3,})\s+(\d.*)")
+
+_LABEL = re.compile(r"[A-Za-z\\](?:[A-Za-z'\\\s_{}°|]|(?<=[_{])[0-9]|\([^()]*\))*")
+_NOT_IN_LABELS = re.compile(r"\\(?:sqrt|pi|cdot|times|div|begin|sin|cos|tan|log|ln|exp|frac\{[^{}]*[0-9])")
+_INTEGERS = re.compile(
+    r"[,;]?\s*(?:where\s+|for\s+(?:any|all|every|some)\s+)?(?:integers?\s+([a-z])|([a-z])\s*"
+    r"(?:∈\s*\\mathbb\s*\{?\s*Z\s*\}?|(?:is\s+)?(?:an\s+|any\s+)?integer))"
+)
+_MATRIX = re.compile(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
+_ROW_END, _CELL_END = re.compile(r"\\\\"), "&"
+_SIGN_WORD = re.compile(r"^(?:negative|minus)\s+(?=[0-9.\\])", re.IGNORECASE)
+_COMMON = frozenset("am an as at be by do go he if in is it me my no of oh ok on or so to up us we".split())
+"""Two letters that are an English word and no product."""
+
+
+@lru_cache(maxsize=8192)
+def read(text: str) -> Read:
+    r"""What kind of answer a text is, and what it says. Never raises; bounded in size and time.
+
+    >>> read("5 km/h").kind, read(r"\frac{1}{2}").value, read("2024-05-12").kind
+    ('quantity', Fraction(1, 2), 'date')
+    """
+    if text.isascii() and text.isdecimal() and len(text) < 100:
+        return Read("number", int(text), "", text)
+    if len(text) > MAX_CHARACTERS:
+        return Read("code" if _CODE.search(text) else "text", tuple(text.split()), "", text)
+    if _CODE.search(text) and ("\n" in text or "(" in text):
+        return Read("code", tuple(text.strip().splitlines()), "", text)
+    return _answer(normal(text), 0)
+
+
+def _answer(text: str, depth: int) -> Read:
+    if depth > _MAX_DEPTH:
+        return _name(text)
+    if lead := _APPROXIMATELY.match(text):
+        text = text[lead.end() :]
+    for reader in READERS:
+        found = reader(text, depth) if reader in _NESTED else reader(text)  # pyright: ignore[reportCallIssue]
+        if found is not None:
+            return found if found.text else replace(found, text=text)
+    return _name(text)
+
+
+# -- single values -----------------------------------------------------------------------------------------------------
+
+
+def _number(text: str) -> Read | None:
+    value = parse_number(text)
+    if value is None and compact(text).lstrip("+-") in ("∞", "oo", "inf", "infinity", "Infinity"):
+        value = -math.inf if text.startswith("-") else math.inf
+    return None if value is None else Read("number", value)
+
+
+def _class(text: str) -> Read | None:
+    """Yes, no, and the ways to say that there is no answer."""
+    said = plain(text).rstrip("!.").casefold()
+    if _TRUTH.fullmatch(said):
+        return Read("truth", said)
+    return next((Read("none", name) for name, pattern in _NONE.items() if pattern.fullmatch(said)), None)
+
+
+def _choice(text: str, depth: int) -> Read | None:
+    said = plain(text)
+    if match := _LETTER.fullmatch(said):
+        letter = next(filter(None, match.groups()))
+        bare = letter == said and letter.islower()
+        return None if bare else Read("choice", (letter.upper(), None), "", said)
+    if match := _LETTER_AND_TEXT.fullmatch(said):
+        letter, body = list(filter(None, match.groups()))
+        return Read("choice", (letter.upper(), _answer(normal(body), depth + 1)), "", said)
+    return None
+
+
+def _time(text: str) -> Read | None:
+    said = plain(text)
+    if said.casefold() in _NAMED_TIMES:
+        return Read("time", ((_NAMED_TIMES[said.casefold()], 0, 0), False))
+    if not (match := _TIME.fullmatch(said)) or not (match[2] or match[4] or match[5] == "o'clock"):
+        return None
+    hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
+    half = (match[4] or "").casefold()
+    if hour > (12 if half else 24) or (half and not hour):
+        return None
+    if half:
+        hour = hour % 12 + (12 if half == "p" else 0)
+    open_half = not half and 1 <= hour <= 12 and not match[1].startswith("0")
+    return Read("time", ((hour, minute, second), open_half))
+
+
+def _ratio(text: str) -> Read | None:
+    if not _RATIO.fullmatch(text):
+        return None
+    parts = [parse_number(part.strip()) for part in text.split(":")]
+    return None if None in parts else Read("ratio", tuple(parts))
+
+
+def _date(text: str) -> Read | None:
+    said = plain(text)
+    if not 3 <= len(said) <= 40 or not any(map(str.isdigit, said)):
+        return None
+    if match := _ISO.fullmatch(said):
+        return _day(int(match[1]), int(match[3]), int(match[4]))
+    if match := _DOTTED.fullmatch(said):
+        return _day(int(match[3]), int(match[2]), int(match[1]))
+    if match := _OPEN_DATE.fullmatch(said):
+        return _open_day(int(match[1]), int(match[3]), match[4])
+    named = any(map(str.isalpha, said)) and not re.search(r"[^\w\s.,]", said) and locales.date(said)
+    return Read("date", named) if named else None
+
+
+def _day(year: int, month: int, day: int) -> Read | None:
+    return Read("date", (year, month, day)) if 1 <= month <= 12 and 1 <= day <= 31 else None
+
+
+def _open_day(first: int, second: int, year: str) -> Read | None:
+    """Day and month in the order of the one country or the other: known where one of them is above 12."""
+    if len(year) == 4 and (first > 12) != (second > 12):
+        return _day(int(year), *sorted((first, second)))
+    return Read("date", (first, second, year)) if first <= 31 and second <= 31 and len(year) == 4 else None
+
+
+def _literal(text: str) -> Read | None:
+    """0x1F, and numbers to a base: 11_5."""
+    if match := _LITERAL.fullmatch(text):
+        base = 16 if match[1] else 2 if match[2] else 8
+        return Read("identifier", int(text[2:], base), f"base {base}")
+    if match := _BASED.fullmatch(text):
+        digits, base = match[1], int(match[2])
+        if 2 <= base <= 36 and all(int(digit, 36) < base for digit in digits) and digits[0].isdigit():
+            return Read("number", int(digits, base), f"base {base}")
+    return None
+
+
+def _address(text: str) -> Read | None:
+    return Read("identifier", text.removeprefix("v")) if _ADDRESS.fullmatch(text) else None
+
+
+def _designation(text: str) -> Read | None:
+    """Formulas and names with figures: H_2O, C6H12O6, Nf3, x2, 1B, AaBb, 40°N. Case and order count."""
+    said = plain(text).removeprefix("\\ce")
+    if _FORMULA.fullmatch(said) and re.search(r"[A-Z][a-z]?_?\{?[0-9]", said):
+        return Read("identifier", re.sub("[_{}]", "", said))
+    return Read("identifier", said) if _DESIGNATION.fullmatch(said) else None
+
+
+def _range(text: str, depth: int) -> Read | None:
+    if not (match := _RANGE.fullmatch(plain(text))):
+        named = _LABELLED_RANGE.fullmatch(plain(text))
+        found = _range(named[2], depth) if named and named[1].casefold() not in ("between", "from") else None
+        return found and named and replace(found, unit=f"{found.unit} {named[1]}".strip(), text=text)
+    if re.search(r"\band\b", match[0]) and not match[0].casefold().startswith("between"):
+        return None
+    ends = [_answer(end.strip(), depth + 1) for end in match.groups()]
+    if any(end.kind not in ("number", "quantity", "money", "time", "duration", "expression") for end in ends):
+        return None
+    unit = next((end.unit for end in reversed(ends) if end.unit), "")
+    return Read("range", tuple(replace(end, unit="", kind="number") if end.unit == unit else end for end in ends), unit)
+
+
+# -- collections -------------------------------------------------------------------------------------------------------
+
+
+def _collection(text: str, depth: int) -> Read | None:
+    if text in ("∅", "\\mathbb{R}", "\\mathbb R", "\\mathbb{Z}"):
+        return Read("interval", reals.LINE) if "R" in text else None
+    if matrix := _matrix(text, depth):
+        return matrix
+    if _is_enclosed(text):
+        return _enclosed(text, depth)
+    if pieces := _set_of_reals(text, depth):
+        return pieces
+    pieces = _split(text, "cut", thousands=True)
+    if len(pieces) > 1:
+        return _listed(text, pieces, depth)
+    if text.count("±") == 1 or text.startswith("+-"):
+        signed = [text.replace("±", sign).replace("+-", sign, text.startswith("+-")).removeprefix("+") for sign in "+-"]
+        return Read("set", tuple(_answer(one.strip(), depth + 1) for one in signed))
+    return None
+
+
+def _listed(text: str, pieces: Sequence[str], depth: int) -> Read | None:
+    """`1, 2 and 3`, `x = 1 or x = 2`, `x > 1 and x < 3`. Clauses of prose are no members."""
+    if any(len(piece.split()) > _MAX_NAME_WORDS or not piece.strip() for piece in pieces):
+        return None
+    items = [_answer(piece.strip(), depth + 1) for piece in pieces]
+    ranges = [as_pieces(item) for item in items if item.kind == "inequality"]
+    if len(ranges) == len(items) and None not in ranges and len({item.label for item in items}) == 1:
+        joined = reals.both if re.search(r"\band\b", text) and len(items) == 2 else reals.union
+        return Read("inequality", joined(*filter(None, ranges)), "", "", items[0].label)
+    if any(item.kind in ("text", "code") for item in items):
+        return None
+    labels = [item.label for item in items]
+    if labels[0] and (len(set(labels)) == 1 or not any(labels[1:])):
+        items = [replace(item, label="") for item in items]
+    return Read("set", tuple(items))
+
+
+def _enclosed(text: str, depth: int) -> Read | None:
+    brackets, inner = text[0] + text[-1], text[1:-1].strip()
+    unordered = brackets in ("⦃⦄", "{}")
+    if not inner:
+        return Read("none", "empty") if unordered else None
+    pieces = _split(inner, "cut", thousands=False)
+    if unordered and len(pieces) == 1 and "\\choose" in inner:
+        return None
+    if len(pieces) == 1 and (unordered or brackets == "()"):
+        return _answer(inner, depth + 1)
+    items = tuple(_answer(piece.strip(), depth + 1) for piece in pieces)
+    if len(items) > 1 and all(item.kind == "list" and len(item.value) == len(items[0].value) for item in items):
+        return Read("matrix", tuple(item.value for item in items))
+    if len(items) == 2 and (brackets in ("[)", "(]") or any(isinstance(item.value, float) for item in items)):
+        ends = [_end(item) for item in items]
+        if None not in ends:
+            return Read("interval", reals.piece(ends[0], brackets[0] == "[", ends[1], brackets[1] == "]"))  # pyright: ignore[reportArgumentType]
+    kind = "set" if unordered else "list" if brackets == "[]" else "tuple"
+    return Read(kind, items, "" if unordered or brackets in ("()", "[]") else brackets)
+
+
+def _matrix(text: str, depth: int) -> Read | None:
+    if not (match := _MATRIX.fullmatch(text)):
+        return None
+    rows = [row.split(_CELL_END) for row in _ROW_END.split(match[2]) if row.strip()]
+    if not rows or len({len(row) for row in rows}) > 1:
+        return None
+    determinant = "determinant" if match[1][0] in "vV" else ""
+    return Read("matrix", tuple(tuple(_answer(normal(cell), depth + 1) for cell in row) for row in rows), determinant)
+
+
+def _set_of_reals(text: str, depth: int) -> Read | None:
+    """Unions and differences of intervals."""
+    for mark, joined in (("union", reals.union), ("less", reals.without)):
+        parts = _split(text, mark, thousands=True)
+        if 1 < len(parts) <= reals.MAX_PIECES:
+            sets = [as_pieces(_answer(part.strip(), depth + 1)) for part in parts]
+            if None not in sets:
+                return Read("interval", joined(*filter(None, sets)))
+    return None
+
+
+def as_pieces(found: Read) -> tuple[reals.Piece, ...] | None:
+    """The set of real numbers that an interval, an inequality, a pair or a set of numbers may stand for."""
+    if found.kind in ("interval", "inequality") and (not found.value or isinstance(found.value[0], tuple)):
+        return found.value
+    if found.kind in ("tuple", "list") and len(found.value) == 2 and not found.unit:
+        low, high = map(_end, found.value)
+        closed = found.kind == "list"
+        return None if low is None or high is None else reals.piece(low, closed, high, closed) or None
+    members = found.value if found.kind == "set" else (found,)
+    ends = [_end(member) for member in members]
+    return None if None in ends else tuple((end, True, end, True) for end in ends)  # pyright: ignore[reportReturnType]
+
+
+def _end(found: Read) -> Fraction | float | None:
+    """A bound of an interval."""
+    if found.unit or found.label:
+        return None
+    if found.kind == "number":
+        return found.value if isinstance(found.value, float) else Fraction(found.value)
+    try:
+        return real(found.value) if found.kind == "expression" else None
+    except OutOfTime:
+        return None
+
+
+def _is_enclosed(text: str) -> bool:
+    """Whether the bracket that opens the text closes at its end; `[0,1)` does."""
+    depth = 0
+    for match in _MARK.finditer(text) if text[:1] in tuple("([{⦃⟨") else ():
+        depth += (match.lastgroup == "open") - (match.lastgroup == "close")
+        if depth == 0:
+            return match.end() == len(text)
+    return False
+
+
+def _split(text: str, mark: str, *, thousands: bool) -> list[str]:
+    """The pieces between marks outside all brackets; `thousands` True keeps 1,000 whole."""
+    pieces: list[str] = []
+    depth = start = 0
+    for match in _MARK.finditer(text):
+        depth += (match.lastgroup == "open") - (match.lastgroup == "close")
+        if depth or match.lastgroup != mark or (thousands and _THOUSANDS.match(text, match.start())):
+            continue
+        pieces.append(text[start : match.start()])
+        start = match.end()
+    return [*pieces, text[start:]]
+
+
+# -- relations ---------------------------------------------------------------------------------------------------------
+
+
+def _family(text: str, depth: int) -> Read | None:
+    """`kπ, k ∈ ℤ`: whatever the integer is called."""
+    match = next((found for found in _INTEGERS.finditer(text) if found.end() == len(text) and found.start()), None)
+    if match is None:
+        return None
+    found = _answer(text[: match.start()].strip(), depth + 1)
+    tree = found.value if found.kind == "expression" else None
+    return None if tree is None else replace(found, value=_renamed(tree, match[1] or match[2]), text=text)
+
+
+def _renamed(tree: Tree, name: str) -> Tree:
+    if tree.name == "symbol":
+        return Tree("symbol", (), "integer") if tree.value == name else tree
+    return Tree(tree.name, tuple(_renamed(part, name) for part in tree.parts), tree.value)
+
+
+def _inequality(text: str) -> Read | None:
+    sides = [side.strip() for side in _split(text, "order", thousands=True)]
+    signs = [match[0] for match in _MARK.finditer(text) if match.lastgroup == "order"]
+    if len(sides) < 2 or len(signs) != len(sides) - 1 or len(sides) > 3:
+        return None
+    trees = [parse(side) for side in sides]
+    if None in trees:
+        return None
+    isolated = _isolated([tree for tree in trees if tree], signs)
+    if isolated is not None or len(signs) != 1 or not symbols(trees[0]) | symbols(trees[1]):  # pyright: ignore[reportArgumentType]
+        return isolated
+    left, right = trees if signs[0] in "<≤≠" else trees[::-1]
+    return Read("inequality", ({">": "<", "≥": "≤"}.get(signs[0], signs[0]), difference(left, right)))  # pyright: ignore[reportArgumentType]
+
+
+def _isolated(trees: Sequence[Tree], signs: Sequence[str]) -> Read | None:
+    """x > 3, 0 < x ≤ 1 and x ≠ 3 as sets of real numbers."""
+    names = [tree for tree in trees if tree.name == "symbol" and symbols(tree)]
+    if len(names) != 1 or len({sign in "<≤" for sign in signs} - {signs == ["≠"]}) > 1:
+        return None
+    try:
+        bounds = [None if tree is names[0] else real(tree) for tree in trees]
+    except OutOfTime:
+        return None
+    at = list(trees).index(names[0])
+    if sum(bound is None for bound in bounds) != 1 or (len(trees) == 3 and at != 1):
+        return None
+    if signs[0] == "≠":
+        bound = bounds[1 - at]
+        return len(trees) == 2 and Read("inequality", reals.without(reals.LINE, ((bound, True, bound, True),)), "", "", str(names[0].value)) or None  # type: ignore[arg-type]
+    found = reals.LINE
+    for position, sign in enumerate(signs):
+        bound, below = bounds[position] if at == position + 1 else bounds[position + 1], (sign in "<≤") == (at == position)
+        limit = reals.piece(-math.inf, False, bound, sign in "≤≥") if below else reals.piece(bound, sign in "≤≥", math.inf, False)  # type: ignore[arg-type]
+        found = limit if found == reals.LINE else _overlap(found, limit)
+    return Read("inequality", found, "", "", str(names[0].value))
+
+
+def _overlap(a: tuple[reals.Piece, ...], b: tuple[reals.Piece, ...]) -> tuple[reals.Piece, ...]:
+    """The numbers between the two bounds of a chain, one of which goes up and one down."""
+    (low, closed, *_), (*_, high, up_to) = sorted((*a, *b), key=lambda one: -one[0])
+    return reals.piece(low, closed, high, up_to)
+
+
+def _relation(text: str, depth: int) -> Read | None:
+    exact_side, _, rounded = (side.strip() for side in text.partition("≈"))
+    sides = [side.strip() for side in _split(exact_side, "sign", thousands=True)]
+    if rounded:
+        labelled = _is_label(exact_side)
+        return replace(_answer(rounded if labelled else exact_side, depth + 1), label=compact(exact_side) if labelled else "")
+    if len(sides) == 1 or not all(sides):
+        return None
+    value = _answer(sides[-1], depth + 1)
+    if _is_label(sides[0]) and not ("\\frac" in sides[0] and value.kind != "number"):
+        return replace(value, label=compact(plain(sides[0])))
+    if _is_enclosed(sides[0]) and value.kind == "tuple":
+        return replace(value, label=compact(sides[0]))
+    if not any(map(_has_letters, sides)):
+        return value
+    if len(sides) == 2 and _is_label(sides[1]) and not _has_letters(sides[0]):
+        return replace(_answer(sides[0], depth + 1), label=compact(plain(sides[1])))
+    left, right = parse(sides[0]), parse(sides[-1])
+    return Read("equation", difference(left, right)) if left and right and len(sides) == 2 else None
+
+
+def _is_label(text: str) -> bool:
+    return len(text) <= _MAX_LABEL and _LABEL.fullmatch(text) is not None and _NOT_IN_LABELS.search(text) is None
+
+
+def _has_letters(text: str) -> bool:
+    return re.search(r"[A-Za-z]", re.sub(r"\\(?:frac|pi|cdot|times|sqrt|div)", "", text)) is not None
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+def _number_words(text: str, depth: int) -> Read | None:
+    said = plain(text)
+    if not said[:1].isalpha():
+        return None
+    figures = _SIGN_WORD.sub("-", said) if _SIGN_WORD.match(said) else words.figures(said)
+    if figures != said:
+        return replace(_answer(figures, depth + 1), text=text)
+    value = words.number(said) if len(said) <= 60 else None
+    return None if value is None else Read("number", value)
+
+
+def _expression(text: str) -> Read | None:
+    letters = text.isalpha() and len(text) > 1
+    if letters and (len(text) > 2 or not text.islower() or text in _COMMON or quantities.is_symbol(text)) and text != "pi":
+        return None
+    tree = parse(text)
+    if tree is None:
+        return None
+    value = exact(tree)
+    return Read("expression", tree) if value is None else Read("number", value.numerator if value.denominator == 1 else value)
+
+
+def _name(text: str) -> Read:
+    said = plain(text)
+    prose = len(said.split()) > _MAX_NAME_WORDS or len(said) > _MAX_NAME or re.search(r"[a-z]{2}[.!?;] ", said)
+    return Read("text" if prose else "name", said, "", text)
+
+
+READERS: tuple[Callable[..., Read | None], ...] = (
+    _number,
+    _class,
+    _choice,
+    _literal,
+    _time,
+    _ratio,
+    _date,
+    _range,
+    _address,
+    quantities.compound,
+    _family,
+    _collection,
+    _inequality,
+    _relation,
+    quantities.quantity,
+    _designation,
+    _number_words,
+    _expression,
+)
+_NESTED = frozenset({_choice, _range, _family, _collection, _relation, _number_words})
+"""Readers whose answers hold answers; they count how deep."""
