@@ -11,10 +11,11 @@ import unicodedata
 MAX_CHARACTERS = 512
 """Longer answers are compared as text."""
 
-_DASHES = "−–—‐‑﹣－⁻₋"
+DASHES = "−–—‐‑﹣－⁻₋"
+"""Characters that stand for a minus."""
 _CHARACTERS = str.maketrans(
     {
-        **dict.fromkeys(_DASHES, "-"),
+        **dict.fromkeys(DASHES, "-"),
         **dict.fromkeys("\u00a0\u2009\u202f\u2007\u3000\u2002\u2003", " "),
         **dict.fromkeys("’‘ʼ´`′＇", "'"),
         **dict.fromkeys("“”„«»″＂", '"'),
