@@ -97,6 +97,7 @@ def _folded(said: str) -> str:
     """Words without accents on Latin letters, quotes, dots, and an article in front. LaTeX is no word."""
     if "\\" in said:
         return ""
+    said = re.sub(r"\b([A-Z])\.\s+(?=[A-Z]\.)", r"\1.", said)
     letters: list[str] = []
     for character in unicodedata.normalize("NFD", said):
         if not (unicodedata.combining(character) and letters and letters[-1].isascii()):
@@ -182,8 +183,9 @@ def _named_relations(a: Read, b: Read) -> bool:
 def _as_equation(found: Read) -> Tree | None:
     if found.kind == "equation":
         return found.value
-    label = parse(found.label) if found.label and found.kind == "expression" else None
-    return label and difference(label, found.value)
+    plain = found.kind in ("expression", "number") and not found.unit and not isinstance(found.value, float)
+    label = parse(found.label) if found.label and plain else None
+    return label and difference(label, quantities.as_tree(found.value))
 
 
 def _number_and_tree(number: Read, expression: Read) -> bool:

@@ -35,7 +35,8 @@ _MARGIN_BITS = 64
 _SYMBOL_BITS, _FUNCTION_BITS = 16, 16
 _LARGEST_FACTORIAL = 120
 _MAX_TERMS = 1000
-_INTEGRAL_BITS = 120
+_ROUGH_BITS = 120
+"""Bits of integrals and of factorials of variables, which take too long otherwise."""
 _lock = RLock()
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
@@ -60,7 +61,7 @@ class Sample:
     bits: int
     """Bound on the length of numerator and denominator together."""
     tolerance_bits: int = PRECISION
-    """Bits to which the values hold; fewer where an integral was summed up."""
+    """Bits to which the values hold; fewer of integrals and factorials of variables."""
 
 
 @contextmanager
@@ -91,6 +92,18 @@ def proportional(a: Tree, b: Tree, *, positive: bool = False) -> bool:
     with _lock:
         scaled = [_product(value, q) for value in first.values], [_product(value, p) for value in second.values]
     return _close(*scaled, Fraction(1, 2 ** min(2 * (first.bits + second.bits) + _MARGIN_BITS, PRECISION // 2)))
+
+
+def linear(tree: Tree) -> tuple[str, Fraction, Fraction] | None:
+    """(variable, slope, zero) of an expression that is a straight line of one variable; None for others. Raises
+    OutOfTime."""
+    found, names = sample(tree), symbols(tree)
+    if found is None or len(names) != 1 or not all(isinstance(value, Fraction) for value in found.values):
+        return None
+    (name,), (a, b, c) = names, found.values
+    x, y, z = (_point(name, point) for point in range(POINTS))
+    slope = (b - a) / (y - x)
+    return (name, slope, x - a / slope) if slope and c == a + slope * (z - x) else None
 
 
 def exact(tree: Tree) -> Fraction | None:
@@ -136,8 +149,8 @@ def _sample(tree: Tree) -> Sample | None:
         ]
     except (NoValue, ValueError, ZeroDivisionError, OverflowError):
         return None
-    accuracy = _INTEGRAL_BITS if _has(tree, "integral") else PRECISION
-    return Sample(tuple(values * (POINTS // len(values))), math.ceil(bits), accuracy)
+    rough = _has(tree, "integral") or (names and (_has(tree, "!") or _has(tree, "binom")))
+    return Sample(tuple(values * (POINTS // len(values))), math.ceil(bits), _ROUGH_BITS if rough else PRECISION)
 
 
 def _has(tree: Tree, name: str) -> bool:
@@ -203,7 +216,7 @@ def _bound(tree: Tree, point: Mapping[str, Value]) -> Value:
     low, high = (_evaluate(part, point) for part in tree.parts[:2])
     name, body = str(tree.value), tree.parts[2]
     if tree.name == "integral":
-        with _lock, _mp().workprec(2 * _INTEGRAL_BITS):
+        with _lock, _mp().workprec(2 * _ROUGH_BITS):
             return _mp().quad(lambda at: _inexact(_evaluate(body, {**point, name: at})), [_inexact(low), _inexact(high)])
     if not (isinstance(low, Fraction) and isinstance(high, Fraction)) or low.denominator * high.denominator != 1:
         raise NoValue("a series has whole bounds")
@@ -238,13 +251,18 @@ def _exact_root(value: Fraction, degree: int) -> Fraction | None:
 
 
 def _factorial(value: Value) -> Value:
-    if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= _LARGEST_FACTORIAL:
+    """Of a variable, which is put to no whole number, by the gamma function."""
+    if not isinstance(value, Fraction) or value.denominator != 1:
+        with _mp().workprec(2 * _ROUGH_BITS):
+            return _mp().factorial(_inexact(value))
+    if not 0 <= value <= _LARGEST_FACTORIAL:
         raise NoValue("only factorials of small whole numbers are computed")
     return Fraction(math.factorial(int(value)))
 
 
 def _binomial(top: Value, bottom: Value) -> Value:
-    return _factorial(top) / (_factorial(bottom) * _factorial(top - bottom))
+    under = _product(_factorial(bottom), _factorial(_sum(top, _product(Fraction(-1), bottom))))
+    return _product(_factorial(top), 1 / under)
 
 
 def _whole(function: Callable[..., int]) -> Callable[..., Value]:
@@ -336,9 +354,10 @@ def _measure(tree: Tree) -> tuple[float, float]:
         case "^" | "root":
             return _measure_power(tree, parts)
         case "!" | "binom":
-            if magnitudes[0] > 8 or not isinstance(tree.parts[0].value, Fraction):
+            if magnitudes[0] > 7:
                 raise NoValue("only factorials of small numbers are computed")
-            return (grown := math.lgamma(abs(float(tree.parts[0].value)) + 1) / math.log(2) + 1), grown
+            grown = math.lgamma(2 ** magnitudes[0] + 1) / math.log(2) + 1
+            return bits + grown, grown
         case "+":
             return bits + len(parts), max(magnitudes) + math.log2(len(parts))
         case "*":

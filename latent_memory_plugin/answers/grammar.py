@@ -27,7 +27,7 @@ _GREEK = re.compile(
     r"varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega|ell|hbar)"
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}", "⦃": "⦄"}
-_STOPS = {*") ] } ⦄ + - , = < > ≤ ≥ ≠ ! ^ _ * / ' ° ∞ & ; : ±".split(), "**", r"\cdot", r"\times", r"\div", r"\choose"}
+_STOPS = {r"\rfloor", r"\rceil", *") ] } ⦄ + - , = < > ≤ ≥ ≠ ! ^ _ * / ' ° ∞ & ; : ±".split(), "**", r"\cdot", r"\times", r"\div", r"\choose"}
 _MAX_WORD = 3
 
 

@@ -118,6 +118,7 @@ def _latex(text: str) -> str:
         text = _SHORT_DENOMINATOR.sub(r"\1{\2}", _SHORT_FRACTION.sub(r"\\frac{\1}", text))
     text = re.sub(r"(?<=[^\s(\[,~])~(?![0-9])|(?<=[^0-9\s(\[,~])~", " ", text.replace("{,}", ","))
     text = _DOLLARS.sub(r"\1", text).replace("<=", "≤").replace(">=", "≥").replace("!=", "≠").replace("->", "→")
+    text = text.replace("→", " → ")
     return _ROOT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or match[3] or ''}}}", text)
 
 

@@ -4,7 +4,7 @@ import re
 from fractions import Fraction
 
 from latent_memory_plugin.answers import evaluation, locales, units, words
-from latent_memory_plugin.answers.grammar import FUNCTIONS, MANY, PI, TRIGONOMETRIC, Tree, number, parse, product, symbols
+from latent_memory_plugin.answers.grammar import FUNCTIONS, PI, TRIGONOMETRIC, Tree, number, parse, product, symbols
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import plain
 from latent_memory_plugin.answers.numbers import NUMBER, Number, leading_number
@@ -18,11 +18,12 @@ _SHORT_SCALE = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 _UNIT = re.compile(
     rf"(?=[\s]*[^\W\d_]|\s*['\"°]|\s*{_CURRENCY})(?:[^\W\d_]|[°'\"./·\s-]|\\cdot|\^\s*\{{?\s*-?[0-9]\s*\}}?|{_CURRENCY})+"
 )
+_GREEK_UNIT = re.compile(r"(?<=[0-9kMm ])\\(Omega|mu)(?![A-Za-z])\s*")
 _SINGLE = frozenset("msghLlNJWVAKCFTΩ")
 """Units of one letter; alone behind a number without a space they may be a variable."""
 _SURE = re.compile(
     r"cm|mm|km|ft|in|yd|mi|kg|lb|oz|ml|hr|mph|kph|st|nd|rd|th|[kmµ](?:W|V|A|J|N|Pa|Hz|L|Wh|eV|cal)|[kMGT]B|[MGT](?:W|Hz|Wh|eV|b)|Hz|eV|"
-    r"[^\W\d_]{3,}"
+    r"[^\W\d_]{4,}"
 )
 _BEHIND_A_TREE = re.compile(
     r"(?P<body>.*?(?:[0-9}\])]|\\pi))\s*(?:\\text\s*\{(?P<text>[^{}]*)\}|(?<=\s)(?P<words>(?:[^\W\d_]{3,}|cm|mm|km|kg|ft|ml)\b[^\\0-9]*)"
@@ -47,7 +48,7 @@ def is_symbol(word: str) -> bool:
 
 def quantity(text: str) -> Read | None:
     """A number or a constant expression with a unit: 5 km, -$5, 50 %, 30°, 1.5 million people, 20√5 cm."""
-    said = plain(text)
+    said = _GREEK_UNIT.sub(lambda match: "Ω" if match[1] == "Omega" else "µ", plain(text))
     sign, currency, rest = _leading_currency(said)
     value, end = leading_number(rest, comma=True)
     if value is None or "\\" in rest[end:].replace("\\cdot", ""):
@@ -57,7 +58,8 @@ def quantity(text: str) -> Read | None:
         return Read("money", value, f"{currency} {tail}".strip()) if not tail or _UNIT.fullmatch(tail) else None
     if not tail:
         # 1,5 without anything behind it is a list.
-        return None if "," in rest[:end] and leading_number(rest)[1] != end else Read("number", value)
+        alone = not rest[end:] and leading_number(rest)[1] != end
+        return None if alone else Read("number", value)
     return _measured(value, tail, certain="\\text" in text)
 
 
@@ -67,6 +69,8 @@ def compound(text: str) -> Read | None:
     if not _COMPOUND.fullmatch(said):
         return None
     parts = [(leading_number(figures)[0] or 0, unit) for figures, unit in _PART.findall(said)]
+    if _TIMES.fullmatch(parts[0][1]):
+        parts = [(value, "min" if unit == "m" else unit) for value, unit in parts]
     codes = [locales.currencies(unit) for _, unit in parts]
     if all(code for code, _ in codes):
         shares = [Fraction(1, part) for _, part in codes]
@@ -96,7 +100,7 @@ def _scaled(value: Number, tail: str, currency: str) -> tuple[Number, str]:
             return _plain(value * _SHORT_SCALE[tail[0]]), tail[1:].strip()
     if (match := _SCALE.fullmatch(tail)) and len(match[1]) < 20:
         word = match[1].casefold()
-        if (scale := locales.scales().get(word)) and not (tail[0] != " " and tail[0].isascii()):
+        if (scale := locales.scales().get(word)) and (currency or not tail[0].isalpha() or not tail[0].isascii()):
             return _scaled(_plain(value * scale), match[2], currency)
         east = next((length for length in (2, 1) if tail.strip()[:length] in locales.scales() and not tail.isascii()), 0)
         if east:
@@ -117,22 +121,22 @@ def _measured(value: Number | Tree, tail: str, *, certain: bool) -> Read | None:
     names = re.findall(r"°?[^\W\d_]+|['\"]", unit)
     if not _UNIT.fullmatch(tail) or not _is_unit(names, tail, certain):
         return None
-    if any(locales.currencies(name)[0] and not (units.known(name) and name.islower()) for name in (names or [unit])[:1]):
+    if _currencies(unit)[0] and not (names and names[0].islower() and units.known(names[0])):
         return Read("money", value, unit)
     rest = [name for name in names if name not in _FILLERS]
     return Read("duration" if rest and all(map(_TIMES.fullmatch, rest)) else "quantity", value, unit)
 
 
 def _is_unit(names: list[str], tail: str, certain: bool) -> bool:
-    if len(names) > _MAX_WORDS or {name.casefold() for name in names} & _PROSE or FUNCTIONS & set(names) or MANY & set(names):
+    if len(names) > _MAX_WORDS or {name.casefold() for name in names} & _PROSE or FUNCTIONS & set(names[:-1]):
         return False
     if any(re.fullmatch("°[^CFK]", name) for name in names):
         return False
-    if certain or not names or not tail.isascii() or any(len(name) > 2 for name in names):
+    if certain or not names or not tail.isascii() or any(len(name) > 2 + (not tail[0].isspace()) for name in names):
         return True
     if tail[0].isspace() or "/" in tail or "°" in tail or tail[0] in "'\"":
-        return all(name in _SINGLE if len(name) == 1 else name in _BEFORE or name[0] in "'\"°" or units.known(name) for name in names)
-    return all(map(_SURE.fullmatch, names))
+        return all(name[0] in "'\"°" or name in _SINGLE | _BEFORE or (len(name) > 1 and units.known(name)) for name in names)
+    return all(_SURE.fullmatch(name) or (len(name) > 2 and units.known(name)) for name in names)
 
 
 def _of_a_tree(text: str) -> Read | None:
@@ -163,6 +167,8 @@ def same(a: Read, b: Read) -> bool:
     codes, others = _currencies(a.unit), _currencies(b.unit)
     if codes[0] and others[0]:
         return bool(codes[0] & others[0]) and same_values(_times(a.value, Fraction(1, codes[1])), _times(b.value, Fraction(1, others[1])))
+    if "money" in (a.kind, b.kind):
+        return False
     first, second = units.unit(a.unit), units.unit(b.unit)
     if first and second:
         return first.dimensions == second.dimensions and same_values(_base(a.value, first), _base(b.value, second))
@@ -211,8 +217,8 @@ def _same_angle(degrees: Read, other: Read) -> bool:
 
 
 def _currencies(unit: str) -> tuple[frozenset[str], int]:
-    found = locales.currencies(unit.split()[0])
-    return found if found[0] or unit.isascii() else locales.currencies(unit)
+    whole = locales.currencies(unit)
+    return whole if whole[0] else locales.currencies(unit.split()[0])
 
 
 def _same_words(a: str, b: str) -> bool:

@@ -11,14 +11,16 @@ from fractions import Fraction
 from functools import lru_cache
 
 from latent_memory_plugin.answers import locales, quantities, reals, words
-from latent_memory_plugin.answers.evaluation import OutOfTime, exact, real
-from latent_memory_plugin.answers.grammar import Tree, difference, parse, symbols
+from latent_memory_plugin.answers.evaluation import OutOfTime, exact, linear, real, within
+from latent_memory_plugin.answers.grammar import Tree, difference, number, parse, symbols
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal, plain
 from latent_memory_plugin.answers.numbers import NUMBER, parse_number
 
 Reader = Callable[[str], Read | None]
 
+SECONDS = 1.0
+"""Processor time of its own thread that reading one answer may take; what is not computed then stays an expression."""
 _MAX_DEPTH = 6
 _MAX_NAME_WORDS, _MAX_NAME = 8, 80
 _MAX_LABEL = 60
@@ -42,7 +44,9 @@ _NO_ANSWER = {
 _NONE = {name: re.compile(pattern) for name, pattern in _NO_ANSWER.items()}
 _TRUTH = re.compile(r"yes|no|true|false", re.IGNORECASE)
 _LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])\.?)", re.IGNORECASE)
-_LETTER_AND_TEXT = re.compile(r"\(([A-J])\)[.:]?\s*(?![-+^*(/=])(.+)|\(?([A-Ja-j])\)[.:]?\s+(.+)|([A-J])(?:\.\s+(?![a-z])|:\s*)(.+)")
+_LETTER_AND_TEXT = re.compile(
+    r"(?:\(([A-J])\)[.:]?\s*(?![-+^*(/=])|\(?([A-Ja-j])\)[.:]?\s+|([A-E])\.\s+(?![a-z]|[A-Z]\.)|([A-J]):\s*)(?!\s|(?:and|or)\b|,)(.+)"
+)
 
 _TIME = re.compile(
     r"(\d{1,2})(?:\s?[:h]\s?([0-5]\d)(?::([0-5]\d))?)?\s*(?:([ap])\.?\s?m\b\.?|(o'clock|hrs?|h))?", re.IGNORECASE
@@ -71,6 +75,7 @@ _INTEGERS = re.compile(
     r"(?:∈\s*\\mathbb\s*\{?\s*Z\s*\}?|(?:is\s+)?(?:an\s+|any\s+)?integer))"
 )
 _MATRIX = re.compile(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
+_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
 _ROW_END, _CELL_END = re.compile(r"\\\\"), "&"
 _SIGN_WORD = re.compile(r"^(?:negative|minus)\s+(?=[0-9.\\])", re.IGNORECASE)
 _COMMON = frozenset("am an as at be by do go he if in is it me my no of oh ok on or so to up us we".split())
@@ -90,7 +95,8 @@ def read(text: str) -> Read:
         return Read("code" if _CODE.search(text) else "text", tuple(text.split()), "", text)
     if _CODE.search(text) and ("\n" in text or "(" in text):
         return Read("code", tuple(text.strip().splitlines()), "", text)
-    return _answer(normal(text), 0)
+    with within(SECONDS):
+        return _answer(normal(text), 0)
 
 
 def _answer(text: str, depth: int) -> Read:
@@ -147,7 +153,7 @@ def _time(text: str) -> Read | None:
         return None
     if half:
         hour = hour % 12 + (12 if half == "p" else 0)
-    open_half = not half and 1 <= hour <= 12 and not match[1].startswith("0")
+    open_half = not half and 1 <= hour <= 12
     return Read("time", ((hour, minute, second), open_half))
 
 
@@ -202,7 +208,7 @@ def _address(text: str) -> Read | None:
 def _designation(text: str) -> Read | None:
     """Formulas and names with figures: H_2O, C6H12O6, Nf3, x2, 1B, AaBb, 40°N. Case and order count."""
     said = plain(text).removeprefix("\\ce")
-    if _FORMULA.fullmatch(said) and re.search(r"[A-Z][a-z]?_?\{?[0-9]", said):
+    if _FORMULA.fullmatch(said) and re.search(r"[A-Za-z)\]]_?\{?[0-9]", said):
         return Read("identifier", re.sub("[_{}]", "", said))
     return Read("identifier", said) if _DESIGNATION.fullmatch(said) else None
 
@@ -215,18 +221,18 @@ def _range(text: str, depth: int) -> Read | None:
     if re.search(r"\band\b", match[0]) and not match[0].casefold().startswith("between"):
         return None
     ends = [_answer(end.strip(), depth + 1) for end in match.groups()]
-    if any(end.kind not in ("number", "quantity", "money", "time", "duration", "expression") for end in ends):
+    if any(end.kind not in ("number", "quantity", "money", "time", "duration") for end in ends):
         return None
-    unit = next((end.unit for end in reversed(ends) if end.unit), "")
-    return Read("range", tuple(replace(end, unit="", kind="number") if end.unit == unit else end for end in ends), unit)
+    measured = next((end for end in reversed(ends) if end.unit), None)
+    return Read("range", tuple(replace(measured, value=end.value, text=end.text) if measured and not end.unit and end.kind == "number" else end for end in ends))
 
 
 # -- collections -------------------------------------------------------------------------------------------------------
 
 
 def _collection(text: str, depth: int) -> Read | None:
-    if text in ("∅", "\\mathbb{R}", "\\mathbb R", "\\mathbb{Z}"):
-        return Read("interval", reals.LINE) if "R" in text else None
+    if _REALS.fullmatch(text):
+        return Read("interval", reals.LINE)
     if matrix := _matrix(text, depth):
         return matrix
     if _is_enclosed(text):
@@ -237,8 +243,8 @@ def _collection(text: str, depth: int) -> Read | None:
     if len(pieces) > 1:
         return _listed(text, pieces, depth)
     if text.count("±") == 1 or text.startswith("+-"):
-        signed = [text.replace("±", sign).replace("+-", sign, text.startswith("+-")).removeprefix("+") for sign in "+-"]
-        return Read("set", tuple(_answer(one.strip(), depth + 1) for one in signed))
+        text = text.replace("+-", "±", text.startswith("+-"))
+        return _listed(text, [text.replace("±", sign).removeprefix("+") for sign in "+-"], depth)
     return None
 
 
@@ -379,8 +385,23 @@ def _inequality(text: str) -> Read | None:
     isolated = _isolated([tree for tree in trees if tree], signs)
     if isolated is not None or len(signs) != 1 or not symbols(trees[0]) | symbols(trees[1]):  # pyright: ignore[reportArgumentType]
         return isolated
+    if (solved := _solved(*trees, signs[0])) is not None:  # pyright: ignore[reportArgumentType]
+        return solved
     left, right = trees if signs[0] in "<≤≠" else trees[::-1]
     return Read("inequality", ({">": "<", "≥": "≤"}.get(signs[0], signs[0]), difference(left, right)))  # pyright: ignore[reportArgumentType]
+
+
+def _solved(left: Tree, right: Tree, sign: str) -> Read | None:
+    """2x + 1 > 5 as x > 2."""
+    try:
+        line = linear(difference(left, right))
+    except OutOfTime:
+        return None
+    if line is None:
+        return None
+    name, slope, zero = line
+    turned = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}.get(sign, sign) if slope < 0 else sign
+    return _isolated([Tree("symbol", (), name), number(zero)], [turned])
 
 
 def _isolated(trees: Sequence[Tree], signs: Sequence[str]) -> Read | None:
@@ -482,6 +503,7 @@ READERS: tuple[Callable[..., Read | None], ...] = (
     _date,
     _range,
     _address,
+    _number_words,
     quantities.compound,
     quantities.quantity,
     _family,
@@ -489,7 +511,6 @@ READERS: tuple[Callable[..., Read | None], ...] = (
     _inequality,
     _relation,
     _designation,
-    _number_words,
     _expression,
 )
 _NESTED = frozenset({_choice, _range, _family, _collection, _relation, _number_words})

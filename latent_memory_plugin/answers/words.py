@@ -68,7 +68,7 @@ def number(text: str) -> int | None:
     """The value of a number in words of another language than English, or in Han numerals; None for other texts."""
     if text and all(character in _HAN for character in text):
         return _han(text)
-    if not _WORDS.fullmatch(text):
+    if not _WORDS.fullmatch(text) or len(text) < 3:
         return None
     for language in OTHER_LANGUAGES:
         try:
