@@ -1,4 +1,5 @@
 """x"""
+
 from latent_memory_plugin.answers.equality import EqualAnswers, agree, equal
 from latent_memory_plugin.answers.extraction import ExtractAnswer, extract
 from latent_memory_plugin.answers.kinds import Read

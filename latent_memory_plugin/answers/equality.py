@@ -10,6 +10,7 @@ from latent_memory_plugin.answers.evaluation import OutOfTime, proportional, wit
 from latent_memory_plugin.answers.grammar import Tree, difference, parse, symbols
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact
+from latent_memory_plugin.answers.patterns import lazy
 from latent_memory_plugin.answers.reading import as_pieces, read
 
 EqualAnswers = Callable[[str, str], bool]
@@ -18,8 +19,8 @@ EqualAnswers = Callable[[str, str], bool]
 SECONDS = 2.0
 """Processor time of its own thread that one comparison, or all those of a vote, may take."""
 _MAX_PAIRS = 144
-_PAIRED = re.compile(r"(?:([A-Za-z])(?i:\1))+")
-_INNER_CAPITAL = re.compile(r"[a-z][A-Z]")
+_PAIRED = lazy(r"(?:([A-Za-z])(?i:\1))+")
+_INNER_CAPITAL = lazy(r"[a-z][A-Z]")
 
 
 def equal(a: str, b: str) -> bool:
@@ -89,7 +90,9 @@ def _words(a: Read, b: Read) -> bool:
     first, second = _folded(a.value), _folded(b.value)
     if first.casefold() != second.casefold() or not first:
         return False
-    strict = len(first) <= 2 or _PAIRED.fullmatch(first) or _INNER_CAPITAL.search(first) or _INNER_CAPITAL.search(second)
+    strict = (
+        len(first) <= 2 or _PAIRED.fullmatch(first) or _INNER_CAPITAL.search(first) or _INNER_CAPITAL.search(second)
+    )
     return first == second or not strict
 
 
@@ -115,7 +118,13 @@ def _equations(a: Read, b: Read) -> bool:
 
 
 def _inequalities(a: Read, b: Read) -> bool:
-    if isinstance(a.value[:1], tuple) and a.value and b.value and isinstance(a.value[0], str) and isinstance(b.value[0], str):
+    if (
+        isinstance(a.value[:1], tuple)
+        and a.value
+        and b.value
+        and isinstance(a.value[0], str)
+        and isinstance(b.value[0], str)
+    ):
         (sign, tree), (other_sign, other) = a.value, b.value
         return sign == other_sign and proportional(tree, other, positive=sign != "≠")
     return bool(a.value == b.value and a.label == b.label)
@@ -220,7 +229,9 @@ def _set_and_tuple(members: Read, ordered: Read) -> bool:
     labels = [member.label for member in members.value]
     if not all(labels) or len(set(labels)) < len(labels) or ordered.unit:
         return False
-    return _pairwise([replace(one, label="") for one in sorted(members.value, key=lambda one: one.label)], ordered.value)
+    return _pairwise(
+        [replace(one, label="") for one in sorted(members.value, key=lambda one: one.label)], ordered.value
+    )
 
 
 def _ratio_and_range(ratio: Read, spelled: Read) -> bool:

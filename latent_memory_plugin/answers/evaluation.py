@@ -217,7 +217,9 @@ def _bound(tree: Tree, point: Mapping[str, Value]) -> Value:
     name, body = str(tree.value), tree.parts[2]
     if tree.name == "integral":
         with _lock, _mp().workprec(2 * _ROUGH_BITS):
-            return _mp().quad(lambda at: _inexact(_evaluate(body, {**point, name: at})), [_inexact(low), _inexact(high)])
+            return _mp().quad(
+                lambda at: _inexact(_evaluate(body, {**point, name: at})), [_inexact(low), _inexact(high)]
+            )
     if not (isinstance(low, Fraction) and isinstance(high, Fraction)) or low.denominator * high.denominator != 1:
         raise NoValue("a series has whole bounds")
     if not 0 <= high - low < _MAX_TERMS:
@@ -245,7 +247,9 @@ def _root(base: Value, degree: Value) -> Value:
 
 
 def _exact_root(value: Fraction, degree: int) -> Fraction | None:
-    top, bottom = (round(part ** (1 / degree)) if part < 2**52 else math.isqrt(part) for part in value.as_integer_ratio())
+    top, bottom = (
+        round(part ** (1 / degree)) if part < 2**52 else math.isqrt(part) for part in value.as_integer_ratio()
+    )
     root = Fraction(top, bottom or 1)
     return root if root**degree == value else None
 
@@ -387,8 +391,11 @@ def _measure_series(tree: Tree) -> tuple[float, float]:
     bits, magnitude = _measure(tree.parts[2])
     bits, magnitude = bits + 10 * len(tree.parts[2].parts), magnitude + 10
     terms = float(last - first) + 1
-    return (min(bits * terms, MAX_BITS), magnitude + math.log2(terms)) if tree.name == "sum" else (
-        bits * terms,
-        magnitude * terms,
+    return (
+        (min(bits * terms, MAX_BITS), magnitude + math.log2(terms))
+        if tree.name == "sum"
+        else (
+            bits * terms,
+            magnitude * terms,
+        )
     )
-

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable
 
 from latent_memory_plugin.answers.normal import DASHES
+from latent_memory_plugin.answers.patterns import lazy
 from latent_memory_plugin.answers.reading import read
 
 ExtractAnswer = Callable[[str], str | None]
@@ -29,26 +30,26 @@ _MAX_BARE = 60
 _MAX_UNIT_WORDS = 3
 _MINUS = f"[-{DASHES}]"
 
-_THOUGHT_END = re.compile(
+_THOUGHT_END = lazy(
     r"</\s*(?:think|thinking|thought|reasoning|reflection)\s*>|◁/think▷|\[/THINK\]|<\|end_of_thought\|>"
     r"|<\|channel\|>final<\|message\|>",
     re.IGNORECASE,
 )
-_THOUGHT = re.compile(
+_THOUGHT = lazy(
     r"<\s*(?:think|thinking|thought|reasoning|reflection)\s*>|◁think▷|\[THINK\]|<\|begin_of_thought\|>"
     r"|<\|channel\|>analysis<\|message\|>",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<\s*(final_answer|answer|solution)\s*>(.*?)<\s*/\s*\1\s*>", re.DOTALL | re.IGNORECASE)
-_FIELD = re.compile(r"[\"'](?:final[_ ]?)?answer[\"']\s*:\s*(?=(\S))", re.IGNORECASE)
-_CALL = re.compile(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.*?)\1\s*\)")
-_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
+_TAG = lazy(r"<\s*(final_answer|answer|solution)\s*>(.*?)<\s*/\s*\1\s*>", re.DOTALL | re.IGNORECASE)
+_FIELD = lazy(r"[\"'](?:final[_ ]?)?answer[\"']\s*:\s*(?=(\S))", re.IGNORECASE)
+_CALL = lazy(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.*?)\1\s*\)")
+_QUOTED = lazy(r"'((?:[^'\\]|\\.)*)'")
 _NOTHING = frozenset({"", "none", "null", "n/a", "..."})
 
-_BRACES = re.compile(r"\\(?P<box>boxed|fbox|framebox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed\s*([^\s{}$\\]+)")
-_HASHES = re.compile(r"(?:^[ \t>*]*|(?<=[.!?)0-9]) +)####(?!#):? *([^\n]+)", re.MULTILINE)
-_HEADING = re.compile(
+_BRACES = lazy(r"\\(?P<box>boxed|fbox|framebox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
+_BARE_BOX = lazy(r"\\boxed\s*([^\s{}$\\]+)")
+_HASHES = lazy(r"(?:^[ \t>*]*|(?<=[.!?)0-9]) +)####(?!#):? *([^\n]+)", re.MULTILINE)
+_HEADING = lazy(
     r"^[ \t>*#]*(?:the )?(?:final )?answer[ \t*:#]*\n+[ \t]*([^\n]+?)[ \t]*(?=\n|\Z)", re.MULTILINE | re.IGNORECASE
 )
 
@@ -60,34 +61,37 @@ _IS = (
     r"(?:(?:turn(?:s|ed)? out to be|seems? to be|would be|will be|must be|should be|is|are|be|was|ist|est|es|é|è|är|jest)(?![A-Za-z])"
     r"|[=:：为是は])"
 )
-_STATED = re.compile(
+_STATED = lazy(
     rf"(?<![A-Za-z])(?:{_WORD})[*_]*"
     rf"(?:(?:\s+(?:to|for|of|in|as|choice|option|here|therefore|thus|then)\b[^.:\n]{{0,60}}?)?\s*{_IS}"
     rf"|(?<=ANSWER)\s+(?=\S+\s*$))|\bresult\s+(?:is|=|:)(?=\s)",
     re.IGNORECASE,
 )
-_LEAD = re.compile(
+_LEAD = lazy(
     r"[\s*_:：]*(?:(?:(?:therefore|thus|then|simply|just|indeed|exactly|still|only|approximately|about|equal to|given by|"
     r"now|a total of|the)\b(?! [a-z])|option\b|choice\b|equal to|given by|exactly|still|only|a total of|approximately|about|"
     r"[~≈])[\s,:*]*)*",
     re.IGNORECASE,
 )
-_MATH = re.compile(
-    r"\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|(?<!\\)\$(?![0-9.,]+\s+(?:[A-Za-z]{2}|[-+=*/]))([^$]+?)(?<!\\)\$", re.DOTALL
+_MATH = lazy(
+    r"\\\[(.+?)\\\]|\\\((.+?)\\\)|\$\$(.+?)\$\$|(?<!\\)\$(?![0-9.,]+\s+(?:[A-Za-z]{2}|[-+=*/]))([^$]+?)(?<!\\)\$",
+    re.DOTALL,
 )
 _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
-_PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3}|\n\s*\n")
-_CHOICE = re.compile(
+_PROSE = lazy(r"(?<![\\A-Za-z{])[A-Za-z]{3}|\n\s*\n")
+_CHOICE = lazy(
     r"(?:(?:option|choice)\s+)?[*_]*(?:\(([A-Ja-j])\)|\[([A-J])\]|([A-J])(?:[).:*_]+|(?=\s+(?:because|since|as)\b)|(?=\s*$)))(?!\s+[a-z]{3,}\.?$)(?=[\s.:,*]|$)"
 )
-_END = re.compile(
+_END = lazy(
     r"\n|(?:[.?!]|\\\.)(?=[\s*\"'”]|$)|[。！？]|,?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
     r"|\*\*|;\s+(?=[A-Za-z])|\s+[-–—]\s+(?=[A-Za-z])"
 )
-_NOT_BUT = re.compile(r"(?:not|n't)\s+.{1,60}?,?\s*\b(?:but|it is|it's)\s+(?:rather\s+)?", re.IGNORECASE)
-_APPOSITION = re.compile(r"(?:\bwhich\s+(?:is|equals|gives|makes|comes to)|,|\bi\.e\.,?|\bnamely)\s+([^,]{1,60})$", re.IGNORECASE)
-_ASIDE = re.compile(r"(?<=[^\s(\[{=])\s+\((?![^()]*[,;])[^()]*\)\s*$|<<[^<>]*>>")
-_ABBREVIATED = re.compile(r"(?<=\b[A-Z]\.) (?=[a-z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)")
+_NOT_BUT = lazy(r"(?:not|n't)\s+.{1,60}?,?\s*\b(?:but|it is|it's)\s+(?:rather\s+)?", re.IGNORECASE)
+_APPOSITION = lazy(
+    r"(?:\bwhich\s+(?:is|equals|gives|makes|comes to)|,|\bi\.e\.,?|\bnamely)\s+([^,]{1,60})$", re.IGNORECASE
+)
+_ASIDE = lazy(r"(?<=[^\s(\[{=])\s+\((?![^()]*[,;])[^()]*\)\s*$|<<[^<>]*>>")
+_ABBREVIATED = lazy(r"(?<=\b[A-Z]\.) (?=[a-z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)")
 
 _FIGURE = (
     r"(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:\.\d{3})+,\d+|"
@@ -96,19 +100,19 @@ _FIGURE = (
 _TIMES_TEN = r"\s*(?:×|x|\\times|\\cdot|·|\*)\s*10\s*(?:\^\s*\{?\s*[-−+]?\d+\}?|[⁰¹²³⁴-⁹⁻]+)"
 _SCALES = r"(?:\s+(?:hundred|thousand|million|billion|trillion|dozen)\b)"
 _MONEY_SIGN = "[$€£¥₹₩]"
-_LAST = re.compile(
+_LAST = lazy(
     rf"(?<![A-Za-z0-9_^.\\])(?<!\^\{{)(?P<sign>(?<![A-Za-z0-9_)\]}}])(?<![0-9)\]}}%][ ]){_MINUS}(?=[\d.$€£\\]))?{_MONEY_SIGN}?\s?(?:"
     r"\d{4}-\d{2}-\d{2}(?![\d-])|\d{1,2}[./]\d{1,2}[./]\d{4}(?!\d)|\d{1,2}(?::\d{1,2})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|"
     r"(?:\d+\s*)?\\[dt]?frac\{-?\d+\}\{-?\d+\}|"
     rf"\d+(?:\.\d+)?[eE][-+]?\d+(?![A-Za-z0-9])|{_FIGURE}{_TIMES_TEN}|\d+\s+\d+/\d+(?![\d/])|"
     rf"{_FIGURE}(?:\s?/\s?\d+(?![\d/]))?{_SCALES}?)(?:\s?\\?%)?"
 )
-_DURATION = re.compile(
+_DURATION = lazy(
     r"\d+(?:\.\d+)?\s+(?:years?|months?|weeks?|days?|hours?|minutes?)(?:(?:,?\s+and\s+|,\s+|\s+)\d+(?:\.\d+)?\s+"
     r"(?:months?|weeks?|days?|hours?|minutes?|seconds?))+|\d+\s+(?:feet|foot|ft)\s+(?:and\s+)?\d+\s+(?:inch(?:es)?|in)\b"
 )
-_QUANTITY = re.compile(rf"((?:{_MINUS}\s?)?{_MONEY_SIGN}?\s?{_FIGURE}(?:\s?\\?%)?)((?:\s+[A-Za-z]{{2,}})+)")
-_UNIT_END = re.compile(r"\s+(?:of|for|to|at|in|on|by|when|if|after|before|from|with|that|and|or|he|she|they|it)\b")
+_QUANTITY = lazy(rf"((?:{_MINUS}\s?)?{_MONEY_SIGN}?\s?{_FIGURE}(?:\s?\\?%)?)((?:\s+[A-Za-z]{{2,}})+)")
+_UNIT_END = lazy(r"\s+(?:of|for|to|at|in|on|by|when|if|after|before|from|with|that|and|or|he|she|they|it)\b")
 
 
 def extract(text: str, *, finished: bool = True) -> str | None:
@@ -238,7 +242,11 @@ def _of_clause(clause: str, whole: str) -> str | None:
     of = re.match(rf"({_FIGURE})\s+of\b", clause)
     clause = _tidy(_short_quantity(of[1] if of else clause))
     found = read(clause)
-    if found.kind in ("text", "code") or (found.kind == "name" and _explains(clause)) or (found.kind == "set" and _explains(clause)):
+    if (
+        found.kind in ("text", "code")
+        or (found.kind == "name" and _explains(clause))
+        or (found.kind == "set" and _explains(clause))
+    ):
         sentence = re.split(r"[.!?](?:\s|$)", whole, maxsplit=1)[0]
         said = _APPOSITION.search(sentence) or re.search(r"\b(?:to|get|gives|is)\s+(\S+)$", sentence)
         if said and read(said[1]).kind not in ("name", "text", "code", "set"):
@@ -249,8 +257,17 @@ def _of_clause(clause: str, whole: str) -> str | None:
 
 def _explains(clause: str) -> bool:
     """Whether a short text is a description of the answer rather than the answer: found by adding 3 and 4."""
-    return bool(re.match(r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|"
-                         r"given|we|you|that|to)\b", clause, re.IGNORECASE)) or len(clause.split()) > 6
+    return (
+        bool(
+            re.match(
+                r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|"
+                r"given|we|you|that|to)\b",
+                clause,
+                re.IGNORECASE,
+            )
+        )
+        or len(clause.split()) > 6
+    )
 
 
 def _right_side(clause: str) -> str:
@@ -278,7 +295,9 @@ def _whole(text: str) -> str | None:
     if not said or len(said) > _MAX_BARE or "\n" in said:
         return None
     found = read(said)
-    if found.kind in ("choice", "none", "truth") or (found.kind in ("set", "tuple", "interval", "inequality") and not _PROSE.search(said)):
+    if found.kind in ("choice", "none", "truth") or (
+        found.kind in ("set", "tuple", "interval", "inequality") and not _PROSE.search(said)
+    ):
         return said
     return None
 

@@ -7,27 +7,63 @@ math-verify's parser is not used: it drops primes (f'(x) is f(x)), reads 2(3) as
 5!! as (5!)!, rounds decimals, takes 1 to 100 ms each, and can only be bounded by ending its thread.
 """
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+
+from latent_memory_plugin.answers.patterns import lazy
 
 MAX_CHARACTERS = 200
 """Longer expressions are not read."""
 MAX_DEPTH = 12
 """Brackets within brackets."""
-TRIGONOMETRIC = "sin cos tan cot sec csc sinh cosh tanh".split()
+TRIGONOMETRIC = ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"]
 FUNCTIONS = {*TRIGONOMETRIC, *(f"arc{name}" for name in TRIGONOMETRIC), "ln", "log", "lg", "exp", "abs"}
 MANY = {"max", "min", "gcd", "lcm"}
 """Functions of several arguments."""
 
-_TOKEN = re.compile(r"(\s*)([0-9]+(?:\.[0-9]*)?|\.[0-9]+|\\[A-Za-z]+|[A-Za-z]+|\*\*|\S)")
-_GREEK = re.compile(
+_TOKEN = lazy(r"(\s*)([0-9]+(?:\.[0-9]*)?|\.[0-9]+|\\[A-Za-z]+|[A-Za-z]+|\*\*|\S)")
+_GREEK = lazy(
     r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|phi|"
     r"varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega|ell|hbar)"
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}", "⦃": "⦄"}
-_STOPS = {r"\rfloor", r"\rceil", *") ] } ⦄ + - , = < > ≤ ≥ ≠ ! ^ _ * / ' ° ∞ & ; : ±".split(), "**", r"\cdot", r"\times", r"\div", r"\choose"}
+_STOPS = {
+    r"\rfloor",
+    r"\rceil",
+    *[
+        ")",
+        "]",
+        "}",
+        "⦄",
+        "+",
+        "-",
+        ",",
+        "=",
+        "<",
+        ">",
+        "≤",
+        "≥",
+        "≠",
+        "!",
+        "^",
+        "_",
+        "*",
+        "/",
+        "'",
+        "°",
+        "∞",
+        "&",
+        ";",
+        ":",
+        "±",
+    ],
+    "**",
+    r"\cdot",
+    r"\times",
+    r"\div",
+    r"\choose",
+}
 _MAX_WORD = 3
 
 

@@ -4,12 +4,34 @@ python-dateutil reads English dates only and guesses what is missing; babel's na
 """
 
 import importlib
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-LANGUAGES = "en de fr es pt it nl da sv pl ru uk tr hi bn ar fa zh ja ko".split()
+from latent_memory_plugin.answers.patterns import lazy
+
+LANGUAGES = [
+    "en",
+    "de",
+    "fr",
+    "es",
+    "pt",
+    "it",
+    "nl",
+    "da",
+    "sv",
+    "pl",
+    "ru",
+    "uk",
+    "tr",
+    "hi",
+    "bn",
+    "ar",
+    "fa",
+    "zh",
+    "ja",
+    "ko",
+]
 """Where two of them mean different things by one word, the first one counts: a billion is 10^9."""
 
 _DOLLARS = frozenset({"USD", "AUD", "CAD", "NZD", "SGD", "HKD", "EUR"})
@@ -18,8 +40,8 @@ _COLLOQUIAL = {
     **{"cent": ("cent", 100), "¢": ("cent", 100), "penny": ("GBP", 100), "pence": ("GBP", 100)},
 }
 """What Unicode's data lacks: a word, whose it is, and how many of it are one."""
-_ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th|er|\.|º|ª)(?=[\s,]|$)")
-_EASTERN = re.compile(r"(?:([0-9]{4})[年년]\s*)?([0-9]{1,2})[月월]\s*(?:([0-9]{1,2})[日일])?")
+_ORDINAL = lazy(r"(?<=[0-9])(?:st|nd|rd|th|er|\.|º|ª)(?=[\s,]|$)")
+_EASTERN = lazy(r"(?:([0-9]{4})[年년]\s*)?([0-9]{1,2})[月월]\s*(?:([0-9]{1,2})[日일])?")
 
 
 @lru_cache(maxsize=32)
@@ -91,7 +113,9 @@ def currencies(word: str) -> tuple[frozenset[str], int]:
     if name == "cent":
         return _DOLLARS, part
     table = _currencies()
-    return table.get(name) or table.get(name.casefold()) or table.get(name.casefold().removesuffix("s"), frozenset()), part
+    return table.get(name) or table.get(name.casefold()) or table.get(
+        name.casefold().removesuffix("s"), frozenset()
+    ), part
 
 
 @lru_cache(maxsize=1)

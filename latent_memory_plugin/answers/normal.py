@@ -8,6 +8,8 @@ set braces ⦃ ⦄, angle brackets ⟨ ⟩, and ∪ ∖ ∈ ± ≈ ≤ ≥ ≠ �
 import re
 import unicodedata
 
+from latent_memory_plugin.answers.patterns import lazy
+
 MAX_CHARACTERS = 512
 """Longer answers are compared as text."""
 
@@ -47,26 +49,24 @@ _ESCAPES = {"{": "⦃", "}": "⦄", "$": "＄", "!": "", "|": "|", **dict.fromke
 _ESCAPES |= {sign: sign for sign in "%#&_.-"}
 _REPLACEMENTS = _ESCAPES | {name: meaning for meaning, names in _COMMANDS.items() for name in names.split()}
 
-_PLAIN = re.compile(r"[A-Za-z0-9.,:/+()-]*(?: [A-Za-z0-9.,:/+()-]+)*")
-_SUPERSCRIPT = re.compile("[²³¹⁰ⁱ⁴-⁺⁻-ⁿ]+")
-_SUBSCRIPT = re.compile("[₀-₎ₐ-ₜ]+")
-_VULGAR = re.compile("[¼-¾⅐-⅞]")
-_GREEK = re.compile(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03a9\u03b1-\u03c9](?![\u0370-\u03ff\u1f00-\u1fff])")
-_THOUSANDS = re.compile(
-    r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\text\{,\}|,\\!|\\[,;: ])\s*(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))"
-)
-_DEGREE = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|°|\{°\})")
-_COMMAND = re.compile(r"\\(\\|[A-Za-z]+|[^A-Za-z])")
-_DOLLARS = re.compile(r"\$([^$]*)\$(?![0-9])")
-_LETTER = re.compile(r"\\(?:text\s*\{\s*([eid])|letter\s*\{\s*([A-Za-z])|hat\s*\{\s*\\?([ijk])(?:math)?)\s*\}")
-_NAMED = re.compile(r"\\(?:operatorname\*?|mathrm|text)\s*\{\s*(lcm|gcd|max|min|sin|cos|tan|log|ln|exp)\s*\}")
-_JOINED = re.compile(r"\\text\s*\{\s*,?\s*(and|or|to)\s*\}")
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9.]+|[A-Za-z]))|(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)")
-_ROOT_OF = re.compile(r"(\\sqrt(?:\[[34]\])?)\s*(?:\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?)(?![0-9{]))")
-_SHORT_FRACTION = re.compile(r"\\frac\s*([0-9])\s*(?=[0-9{])")
-_SHORT_DENOMINATOR = re.compile(r"(\\frac\s*\{[^{}]*\})\s*([0-9])")
-_WRAPPED = re.compile(r"(\*+|_+|`+|'|\")((?:(?!\1).)+)\1|\\(?:text|letter)\s*\{([^{}]*)\}", re.DOTALL)
-_ENDS = re.compile(r"^[\s=:]+|(?:[\s,;:]|(?<![.])\.)+$")
+_PLAIN = lazy(r"[A-Za-z0-9.,:/+()-]*(?: [A-Za-z0-9.,:/+()-]+)*")
+_SUPERSCRIPT = lazy("[²³¹⁰ⁱ⁴-⁺⁻-ⁿ]+")
+_SUBSCRIPT = lazy("[₀-₎ₐ-ₜ]+")
+_VULGAR = lazy("[¼-¾⅐-⅞]")
+_GREEK = lazy(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03a9\u03b1-\u03c9](?![\u0370-\u03ff\u1f00-\u1fff])")
+_THOUSANDS = lazy(r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\text\{,\}|,\\!|\\[,;: ])\s*(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
+_DEGREE = lazy(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|°|\{°\})")
+_COMMAND = lazy(r"\\(\\|[A-Za-z]+|[^A-Za-z])")
+_DOLLARS = lazy(r"\$([^$]*)\$(?![0-9])")
+_LETTER = lazy(r"\\(?:text\s*\{\s*([eid])|letter\s*\{\s*([A-Za-z])|hat\s*\{\s*\\?([ijk])(?:math)?)\s*\}")
+_NAMED = lazy(r"\\(?:operatorname\*?|mathrm|text)\s*\{\s*(lcm|gcd|max|min|sin|cos|tan|log|ln|exp)\s*\}")
+_JOINED = lazy(r"\\text\s*\{\s*,?\s*(and|or|to)\s*\}")
+_ROOT = lazy(r"√\s*(?:\(([^()]*)\)|([0-9.]+|[A-Za-z]))|(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)")
+_ROOT_OF = lazy(r"(\\sqrt(?:\[[34]\])?)\s*(?:\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?)(?![0-9{]))")
+_SHORT_FRACTION = lazy(r"\\frac\s*([0-9])\s*(?=[0-9{])")
+_SHORT_DENOMINATOR = lazy(r"(\\frac\s*\{[^{}]*\})\s*([0-9])")
+_WRAPPED = lazy(r"(\*+|_+|`+|'|\")((?:(?!\1).)+)\1|\\(?:text|letter)\s*\{([^{}]*)\}", re.DOTALL)
+_ENDS = lazy(r"^[\s=:]+|(?:[\s,;:]|(?<![.])\.)+$")
 
 
 def normal(text: str) -> str:

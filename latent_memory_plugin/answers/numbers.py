@@ -6,6 +6,8 @@ A comma before one, two or four digits (1,5) is a decimal point only where a uni
 import re
 from fractions import Fraction
 
+from latent_memory_plugin.answers.patterns import lazy
+
 MAX_EXPONENT = 1000
 """Larger powers of ten are not written out."""
 
@@ -19,16 +21,16 @@ _GROUPED = _SPACED.replace("([ '_])", "[ '_]").replace(r"\1", "[ '_]")
 NUMBER = rf"(?:{_WESTERN}|{_EUROPEAN}|{_GROUPED}|{_DECIMAL})"
 """One number without sign, as a pattern without groups."""
 _SIGNED = rf"([+-]?)\s*({NUMBER})"
-_RATIO = re.compile(rf"{_SIGNED}(?:\s*/\s*{_SIGNED})?")
-_FRACTION = re.compile(rf"([+-]?)\s*([0-9]*)\s*\\frac\s*\{{\s*{_SIGNED}\s*\}}\s*\{{\s*{_SIGNED}\s*\}}")
-_MIXED = re.compile(r"([+-]?)\s*([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)")
+_RATIO = lazy(rf"{_SIGNED}(?:\s*/\s*{_SIGNED})?")
+_FRACTION = lazy(rf"([+-]?)\s*([0-9]*)\s*\\frac\s*\{{\s*{_SIGNED}\s*\}}\s*\{{\s*{_SIGNED}\s*\}}")
+_MIXED = lazy(r"([+-]?)\s*([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)")
 _TIMES = r"\s*(?:\\times|\\cdot|\*|x)\s*"
 _EXPONENT = r"(?:\^|\*\*)\s*(?:\{\s*([+-]?[0-9]+)\s*\}|([+-]?[0-9]+))"
-_POWER = re.compile(rf"([+-]?)\s*(?:({NUMBER}){_TIMES})?10\s*{_EXPONENT}(?![0-9])")
-_E_NOTATION = re.compile(rf"{_SIGNED}[eE]([+-]?[0-9]+)()(?![0-9])")
-_REPEATING = re.compile(r"([+-]?)\s*([0-9]*)\.([0-9]*)\s*(?:\\(?:overline|bar|dot)\s*\{?|\()([0-9]+)[})]?")
-_GOING_ON = re.compile(r"([+-]?)\s*([0-9]*)\.([0-9]+)\s*\.\.\.+")
-_COMMA = re.compile(r"([+-]?)\s*([0-9]+),([0-9]{1,2}|[0-9]{4,})(?![0-9,])|([+-]?)\s*(0),([0-9]+)(?![0-9,])")
+_POWER = lazy(rf"([+-]?)\s*(?:({NUMBER}){_TIMES})?10\s*{_EXPONENT}(?![0-9])")
+_E_NOTATION = lazy(rf"{_SIGNED}[eE]([+-]?[0-9]+)()(?![0-9])")
+_REPEATING = lazy(r"([+-]?)\s*([0-9]*)\.([0-9]*)\s*(?:\\(?:overline|bar|dot)\s*\{?|\()([0-9]+)[})]?")
+_GOING_ON = lazy(r"([+-]?)\s*([0-9]*)\.([0-9]+)\s*\.\.\.+")
+_COMMA = lazy(r"([+-]?)\s*([0-9]+),([0-9]{1,2}|[0-9]{4,})(?![0-9,])|([+-]?)\s*(0),([0-9]+)(?![0-9,])")
 
 
 def parse_number(text: str) -> Number | None:

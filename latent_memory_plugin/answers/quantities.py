@@ -8,37 +8,42 @@ from latent_memory_plugin.answers.grammar import FUNCTIONS, PI, TRIGONOMETRIC, T
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import plain
 from latent_memory_plugin.answers.numbers import NUMBER, Number, leading_number
+from latent_memory_plugin.answers.patterns import lazy
 
 _CURRENCY = "[$＄¢-¥฿\u20a0-\u20c0]"
-_LEADING = re.compile(rf"([+-]?)\s*(?:([A-Z]{{0,3}}{_CURRENCY})|([A-Z]{{3}}|Rs\.?)(?=\s*[0-9]))\s*(?=[+\-0-9.\\])")
-_PERCENT = re.compile(r"\s*(?:\\?%|per\s?cent\b|percentage\b|pct\b)(?:\s+(?:of|chance|points?)\b.*)?", re.IGNORECASE)
-_DEGREE = re.compile(r"\s*(?:°|deg(?:ree)?s?)\s*", re.IGNORECASE)
-_SCALE = re.compile(r"\s*([^\W\d_]+)\.?(.*)", re.DOTALL)
+_LEADING = lazy(rf"([+-]?)\s*(?:([A-Z]{{0,3}}{_CURRENCY})|([A-Z]{{3}}|Rs\.?)(?=\s*[0-9]))\s*(?=[+\-0-9.\\])")
+_PERCENT = lazy(r"\s*(?:\\?%|per\s?cent\b|percentage\b|pct\b)(?:\s+(?:of|chance|points?)\b.*)?", re.IGNORECASE)
+_DEGREE = lazy(r"\s*(?:°|deg(?:ree)?s?)\s*", re.IGNORECASE)
+_SCALE = lazy(r"\s*([^\W\d_]+)\.?(.*)", re.DOTALL)
 _SHORT_SCALE = {"k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
-_UNIT = re.compile(
+_UNIT = lazy(
     rf"(?=[\s]*[^\W\d_]|\s*['\"°]|\s*{_CURRENCY})(?:[^\W\d_]|[°'\"./·\s-]|\\cdot|\^\s*\{{?\s*-?[0-9]\s*\}}?|{_CURRENCY})+"
 )
-_GREEK_UNIT = re.compile(r"(?<=[0-9kMm ])\\(Omega|mu)(?![A-Za-z])\s*")
+_GREEK_UNIT = lazy(r"(?<=[0-9kMm ])\\(Omega|mu)(?![A-Za-z])\s*")
 _SINGLE = frozenset("msghLlNJWVAKCFTΩ")
 """Units of one letter; alone behind a number without a space they may be a variable."""
-_SURE = re.compile(
+_SURE = lazy(
     r"cm|mm|km|ft|in|yd|mi|kg|lb|oz|ml|hr|mph|kph|st|nd|rd|th|[kmµ](?:W|V|A|J|N|Pa|Hz|L|Wh|eV|cal)|[kMGT]B|[MGT](?:W|Hz|Wh|eV|b)|Hz|eV|"
     r"[^\W\d_]{4,}"
 )
-_BEHIND_A_TREE = re.compile(
+_BEHIND_A_TREE = lazy(
     r"(?P<body>.*?(?:[0-9}\])]|\\pi))\s*(?:\\text\s*\{(?P<text>[^{}]*)\}|(?<=\s)(?P<words>(?:[^\W\d_]{3,}|cm|mm|km|kg|ft|ml)\b[^\\0-9]*)"
     r"|(?P<sign>°|%))\s*(?P<power>\^\s*\{?[23]\}?)?"
 )
-_TIMES = re.compile(
+_TIMES = lazy(
     r"(?:(?:milli|micro|nano)?sec(?:ond)?s?|s|ms|min(?:ute)?s?|h|hrs?|hours?|days?|weeks?|months?|years?|yrs?|decades?|"
     r"centur(?:y|ies))"
 )
 _BEFORE = frozenset({"sq", "cu", "fl"})
-_FILLERS = frozenset("unit units per a an the in of each old total ago long later away is".split())
-_PROSE = frozenset("is are was were because so and or which that for to with than".split())
+_FILLERS = frozenset(
+    ["unit", "units", "per", "a", "an", "the", "in", "of", "each", "old", "total", "ago", "long", "later", "away", "is"]
+)
+_PROSE = frozenset(
+    ["is", "are", "was", "were", "because", "so", "and", "or", "which", "that", "for", "to", "with", "than"]
+)
 _MAX_WORDS = 5
-_COMPOUND = re.compile(rf"(?:(?:{NUMBER})\s*(?:[^\W\d_]+\.?|['\"])(?:,?\s+and\s+|,\s*|\s*)){{2,4}}")
-_PART = re.compile(rf"({NUMBER})\s*([^\W\d_]+|['\"])")
+_COMPOUND = lazy(rf"(?:(?:{NUMBER})\s*(?:[^\W\d_]+\.?|['\"])(?:,?\s+and\s+|,\s*|\s*)){{2,4}}")
+_PART = lazy(rf"({NUMBER})\s*([^\W\d_]+|['\"])")
 
 
 def is_symbol(word: str) -> bool:
@@ -102,7 +107,9 @@ def _scaled(value: Number, tail: str, currency: str) -> tuple[Number, str]:
         word = match[1].casefold()
         if (scale := locales.scales().get(word)) and (currency or not tail[0].isalpha() or not tail[0].isascii()):
             return _scaled(_plain(value * scale), match[2], currency)
-        east = next((length for length in (2, 1) if tail.strip()[:length] in locales.scales() and not tail.isascii()), 0)
+        east = next(
+            (length for length in (2, 1) if tail.strip()[:length] in locales.scales() and not tail.isascii()), 0
+        )
         if east:
             return _plain(value * locales.scales()[tail.strip()[:east]]), tail.strip()[east:].strip()
     return value, tail if tail[:1].isspace() and tail.strip() else tail.strip()
@@ -135,7 +142,9 @@ def _is_unit(names: list[str], tail: str, certain: bool) -> bool:
     if certain or not names or not tail.isascii() or any(len(name) > 2 + (not tail[0].isspace()) for name in names):
         return True
     if tail[0].isspace() or "/" in tail or "°" in tail or tail[0] in "'\"":
-        return all(name[0] in "'\"°" or name in _SINGLE | _BEFORE or (len(name) > 1 and units.known(name)) for name in names)
+        return all(
+            name[0] in "'\"°" or name in _SINGLE | _BEFORE or (len(name) > 1 and units.known(name)) for name in names
+        )
     return all(_SURE.fullmatch(name) or (len(name) > 2 and units.known(name)) for name in names)
 
 
@@ -166,7 +175,9 @@ def same(a: Read, b: Read) -> bool:
         return _same_angle(*((a, b) if a.unit == "degree" else (b, a)))
     codes, others = _currencies(a.unit), _currencies(b.unit)
     if codes[0] and others[0]:
-        return bool(codes[0] & others[0]) and same_values(_times(a.value, Fraction(1, codes[1])), _times(b.value, Fraction(1, others[1])))
+        return bool(codes[0] & others[0]) and same_values(
+            _times(a.value, Fraction(1, codes[1])), _times(b.value, Fraction(1, others[1]))
+        )
     if "money" in (a.kind, b.kind):
         return False
     first, second = units.unit(a.unit), units.unit(b.unit)

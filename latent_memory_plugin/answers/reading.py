@@ -16,6 +16,7 @@ from latent_memory_plugin.answers.grammar import Tree, difference, number, parse
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal, plain
 from latent_memory_plugin.answers.numbers import NUMBER, parse_number
+from latent_memory_plugin.answers.patterns import lazy
 
 Reader = Callable[[str], Read | None]
 
@@ -24,13 +25,15 @@ SECONDS = 1.0
 _MAX_DEPTH = 6
 _MAX_NAME_WORDS, _MAX_NAME = 8, 80
 _MAX_LABEL = 60
-_MARK = re.compile(
+_MARK = lazy(
     r"(?P<open>[(\[{⦃⟨])|(?P<close>[)\]}⦄⟩])|(?P<cut>[,;](?:\s*(?:and|or)\b)?|\b(?:and|or)\b)|(?P<union>∪)|(?P<less>∖)"
     r"|(?P<sign>[=∈])|(?P<order>[<>≤≥≠])"
 )
-_THOUSANDS = re.compile(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
-_APPROXIMATELY = re.compile(r"(?:[~≈]|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I)
-_CODE = re.compile(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
+_THOUSANDS = lazy(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
+_APPROXIMATELY = lazy(
+    r"(?:[~≈]|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I
+)
+_CODE = lazy(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
 
 _NO_ANSWER = {
     "empty": r"∅|none|(?:the )?empty set|(?:there (?:is|are) )?no (?:(?:real|such|integer|valid|possible|positive) )*"
@@ -41,44 +44,77 @@ _NO_ANSWER = {
     "impossible": "(?:it is |it's )?(?:impossible|not possible)",
     "not applicable": "n/a|not applicable",
 }
-_NONE = {name: re.compile(pattern) for name, pattern in _NO_ANSWER.items()}
-_TRUTH = re.compile(r"yes|no|true|false", re.IGNORECASE)
-_LETTER = re.compile(r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])\.?)", re.IGNORECASE)
-_LETTER_AND_TEXT = re.compile(
+_NONE = {name: lazy(pattern) for name, pattern in _NO_ANSWER.items()}
+_TRUTH = lazy(r"yes|no|true|false", re.IGNORECASE)
+_LETTER = lazy(
+    r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])\.?)", re.IGNORECASE
+)
+_LETTER_AND_TEXT = lazy(
     r"(?:\(([A-J])\)[.:]?\s*(?![-+^*(/=])|\(?([A-Ja-j])\)[.:]?\s+|([A-E])\.\s+(?![a-z]|[A-Z]\.)|([A-J]):\s*)(?!\s|(?:and|or)\b|,)(.+)"
 )
 
-_TIME = re.compile(
+_TIME = lazy(
     r"(\d{1,2})(?:\s?[:h]\s?([0-5]\d)(?::([0-5]\d))?)?\s*(?:([ap])\.?\s?m\b\.?|(o'clock|hrs?|h))?", re.IGNORECASE
 )
 _NAMED_TIMES = {"noon": 12, "midday": 12, "midnight": 0}
-_RATIO = re.compile(rf"{NUMBER}(?:\s*:\s*{NUMBER})+")
-_ISO = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
-_DOTTED = re.compile(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
-_OPEN_DATE = re.compile(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4}|\d{2})")
-_LITERAL = re.compile(r"0x([0-9a-fA-F]+)|0b([01]+)|0o([0-7]+)")
-_BASED = re.compile(r"([0-9A-Fa-f]+)_\s*\{?\s*([0-9]{1,2})\s*\}?")
-_ADDRESS = re.compile(
+_RATIO = lazy(rf"{NUMBER}(?:\s*:\s*{NUMBER})+")
+_ISO = lazy(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
+_DOTTED = lazy(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
+_OPEN_DATE = lazy(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4}|\d{2})")
+_LITERAL = lazy(r"0x([0-9a-fA-F]+)|0b([01]+)|0o([0-7]+)")
+_BASED = lazy(r"([0-9A-Fa-f]+)_\s*\{?\s*([0-9]{1,2})\s*\}?")
+_ADDRESS = lazy(
     r"v?\d+(?:\.\d+){2,3}(?:[-+][\w.]+)?|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}|\S+@\S+\.\w+|[a-z]+://\S+|(?:\d+[-/]){2,}\d+"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\+?\d+(?:[- ]\d+){2,}"
 )
-_FORMULA = re.compile(r"\d*(?:[A-Z][a-z]?|\((?=[A-Z])|\)|\[|\])(?:[A-Z][a-z]?|[()\[\]]|_?\d|_\{\d+\})*")
-_DESIGNATION = re.compile(r"[A-Za-z]+[0-9][\w.]*|1[A-Za-z]|[0-9]+[A-Za-z][0-9]\w*|[\w.]*°[NSEW]|(?:([A-Za-z])(?i:\1))+")
+_FORMULA = lazy(r"\d*(?:[A-Z][a-z]?|\((?=[A-Z])|\)|\[|\])(?:[A-Z][a-z]?|[()\[\]]|_?\d|_\{\d+\})*")
+_DESIGNATION = lazy(r"[A-Za-z]+[0-9][\w.]*|1[A-Za-z]|[0-9]+[A-Za-z][0-9]\w*|[\w.]*°[NSEW]|(?:([A-Za-z])(?i:\1))+")
 _END = r"(?:[$＄€£¥]\s?)?[+-]?(?:NUMBER)(?:\s?(?:[ap]\.?m\.?|[^\W\d_]+|[%°$€£]))?".replace("NUMBER", NUMBER)
-_RANGE = re.compile(rf"(?:between\s+|from\s+)?({_END})(?:\s*[-~]\s*|\s+(?:to|and|through|until|bis)\s+)({_END})", re.IGNORECASE)
-_LABELLED_RANGE = re.compile(r"([^\W\d_]{3,})\s+(\d.*)")
+_RANGE = lazy(
+    rf"(?:between\s+|from\s+)?({_END})(?:\s*[-~]\s*|\s+(?:to|and|through|until|bis)\s+)({_END})", re.IGNORECASE
+)
+_LABELLED_RANGE = lazy(r"([^\W\d_]{3,})\s+(\d.*)")
 
-_LABEL = re.compile(r"[A-Za-z\\](?:[A-Za-z'\\\s_{}°|]|(?<=[_{])[0-9]|\([^()]*\))*")
-_NOT_IN_LABELS = re.compile(r"\\(?:sqrt|pi|cdot|times|div|begin|sin|cos|tan|log|ln|exp|frac\{[^{}]*[0-9])")
-_INTEGERS = re.compile(
+_LABEL = lazy(r"[A-Za-z\\](?:[A-Za-z'\\\s_{}°|]|(?<=[_{])[0-9]|\([^()]*\))*")
+_NOT_IN_LABELS = lazy(r"\\(?:sqrt|pi|cdot|times|div|begin|sin|cos|tan|log|ln|exp|frac\{[^{}]*[0-9])")
+_INTEGERS = lazy(
     r"[,;]?\s*(?:where\s+|for\s+(?:any|all|every|some)\s+)?(?:integers?\s+([a-z])|([a-z])\s*"
     r"(?:∈\s*\\mathbb\s*\{?\s*Z\s*\}?|(?:is\s+)?(?:an\s+|any\s+)?integer))"
 )
-_MATRIX = re.compile(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
-_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
-_ROW_END, _CELL_END = re.compile(r"\\\\"), "&"
-_SIGN_WORD = re.compile(r"^(?:negative|minus)\s+(?=[0-9.\\])", re.IGNORECASE)
-_COMMON = frozenset("am an as at be by do go he if in is it me my no of oh ok on or so to up us we".split())
+_MATRIX = lazy(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
+_REALS = lazy(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
+_ROW_END, _CELL_END = lazy(r"\\\\"), "&"
+_SIGN_WORD = lazy(r"^(?:negative|minus)\s+(?=[0-9.\\])", re.IGNORECASE)
+_COMMON = frozenset(
+    [
+        "am",
+        "an",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "go",
+        "he",
+        "if",
+        "in",
+        "is",
+        "it",
+        "me",
+        "my",
+        "no",
+        "of",
+        "oh",
+        "ok",
+        "on",
+        "or",
+        "so",
+        "to",
+        "up",
+        "us",
+        "we",
+    ]
+)
 """Two letters that are an English word and no product."""
 
 
@@ -224,7 +260,15 @@ def _range(text: str, depth: int) -> Read | None:
     if any(end.kind not in ("number", "quantity", "money", "time", "duration") for end in ends):
         return None
     measured = next((end for end in reversed(ends) if end.unit), None)
-    return Read("range", tuple(replace(measured, value=end.value, text=end.text) if measured and not end.unit and end.kind == "number" else end for end in ends))
+    return Read(
+        "range",
+        tuple(
+            replace(measured, value=end.value, text=end.text)
+            if measured and not end.unit and end.kind == "number"
+            else end
+            for end in ends
+        ),
+    )
 
 
 # -- collections -------------------------------------------------------------------------------------------------------
@@ -418,11 +462,23 @@ def _isolated(trees: Sequence[Tree], signs: Sequence[str]) -> Read | None:
         return None
     if signs[0] == "≠":
         bound = bounds[1 - at]
-        return len(trees) == 2 and Read("inequality", reals.without(reals.LINE, ((bound, True, bound, True),)), "", "", str(names[0].value)) or None  # type: ignore[arg-type]
+        return (
+            len(trees) == 2
+            and Read(
+                "inequality", reals.without(reals.LINE, ((bound, True, bound, True),)), "", "", str(names[0].value)
+            )
+        ) or None  # type: ignore[arg-type]
     found = reals.LINE
     for position, sign in enumerate(signs):
-        bound, below = bounds[position] if at == position + 1 else bounds[position + 1], (sign in "<≤") == (at == position)
-        limit = reals.piece(-math.inf, False, bound, sign in "≤≥") if below else reals.piece(bound, sign in "≤≥", math.inf, False)  # type: ignore[arg-type]
+        bound, below = (
+            bounds[position] if at == position + 1 else bounds[position + 1],
+            (sign in "<≤") == (at == position),
+        )
+        limit = (
+            reals.piece(-math.inf, False, bound, sign in "≤≥")
+            if below
+            else reals.piece(bound, sign in "≤≥", math.inf, False)
+        )  # type: ignore[arg-type]
         found = limit if found == reals.LINE else _overlap(found, limit)
     return Read("inequality", found, "", "", str(names[0].value))
 
@@ -438,7 +494,9 @@ def _relation(text: str, depth: int) -> Read | None:
     sides = [side.strip() for side in _split(exact_side, "sign", thousands=True)]
     if rounded:
         labelled = _is_label(exact_side)
-        return replace(_answer(rounded if labelled else exact_side, depth + 1), label=compact(exact_side) if labelled else "")
+        return replace(
+            _answer(rounded if labelled else exact_side, depth + 1), label=compact(exact_side) if labelled else ""
+        )
     if len(sides) == 1 or not all(sides):
         return None
     value = _answer(sides[-1], depth + 1)
@@ -478,13 +536,21 @@ def _number_words(text: str, depth: int) -> Read | None:
 
 def _expression(text: str) -> Read | None:
     letters = text.isalpha() and len(text) > 1
-    if letters and (len(text) > 2 or not text.islower() or text in _COMMON or quantities.is_symbol(text)) and text != "pi":
+    if (
+        letters
+        and (len(text) > 2 or not text.islower() or text in _COMMON or quantities.is_symbol(text))
+        and text != "pi"
+    ):
         return None
     tree = parse(text)
     if tree is None:
         return None
     value = exact(tree)
-    return Read("expression", tree) if value is None else Read("number", value.numerator if value.denominator == 1 else value)
+    return (
+        Read("expression", tree)
+        if value is None
+        else Read("number", value.numerator if value.denominator == 1 else value)
+    )
 
 
 def _name(text: str) -> Read:

@@ -9,9 +9,10 @@ from threading import Lock
 from typing import Any
 
 from latent_memory_plugin.answers import locales
+from latent_memory_plugin.answers.patterns import lazy
 
 _SPELLINGS = tuple(
-    (re.compile(pattern, re.IGNORECASE), one)
+    (lazy(pattern, re.IGNORECASE), one)
     for pattern, one in [
         (r"\b(?:degrees?|deg)\s+(?=celsius|fahrenheit|[cf]\b)|°\s+", "°"),
         (r"\bfluid\s+ounces?\b|\bfl\.?\s*oz\b", "fluidounce"),
@@ -25,8 +26,8 @@ _SPELLINGS = tuple(
     ]
 )
 _FACTOR = r"\s*(/?)\s*(°?[^\W\d_]+|['\"])(?:\^(-?[0-9]))?"
-_WORD = re.compile("°?[^\\W\\d_]+|['\"]")
-_PRODUCT = re.compile(rf"(?:{_FACTOR})+\s*")
+_WORD = lazy("°?[^\\W\\d_]+|['\"]")
+_PRODUCT = lazy(rf"(?:{_FACTOR})+\s*")
 _NOT_UNITS = frozenset({"degree", "radian", "percent", "dozen", "count", "permille", "decade", "hundred", "page"})
 _NAMES = {
     **{"°c": "degC", "°f": "degF", "°celsius": "degC", "°fahrenheit": "degF", "celsius": "degC", "fahrenheit": "degF"},

@@ -10,21 +10,26 @@ import unicodedata
 from functools import lru_cache
 from typing import Any
 
-OTHER_LANGUAGES = "de fr es pt it nl da".split()
+from latent_memory_plugin.answers.patterns import lazy
 
-_WORDS = re.compile(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,11}")
-_NUMBER_WORD = re.compile(
+OTHER_LANGUAGES = ["de", "fr", "es", "pt", "it", "nl", "da"]
+
+_WORDS = lazy(r"[^\W\d_]+(?:[ -][^\W\d_]+){0,11}")
+_NUMBER_WORD = lazy(
     r"(?:minus |negative )?(?:an? )?(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+teen|"
     r"(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|[mbtr]+illion|half|quarter|third|dozen)s?\b"
 )
 _UNIT = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4, "third": 3, "thirds": 3}
 _FIGURES: tuple[tuple[re.Pattern[str], Any], ...] = (
-    (re.compile(r"^(minus )?an? (?=[0-9]|dozen|half|quarter|third)"), r"\1"),
-    (re.compile(r"^(minus )?(?=dozen)"), r"\g<1>1 "),
-    (re.compile(r"^minus (?=[0-9])"), "-"),
-    (re.compile(r"^(-?[0-9]+)((?: and| an?)*) (half|halves|quarters?|thirds?|[0-9]+(?:th|rd)s?)\b(?! of)"), lambda found: _part(found)),
-    (re.compile(r"^(half|quarter)\b(?! of)"), lambda found: f"1/{_UNIT[found[1]]}"),
-    (re.compile(r"^(-?[0-9/]+) (?:of )?an? (?=[a-z])"), r"\1 "),
+    (lazy(r"^(minus )?an? (?=[0-9]|dozen|half|quarter|third)"), r"\1"),
+    (lazy(r"^(minus )?(?=dozen)"), r"\g<1>1 "),
+    (lazy(r"^minus (?=[0-9])"), "-"),
+    (
+        lazy(r"^(-?[0-9]+)((?: and| an?)*) (half|halves|quarters?|thirds?|[0-9]+(?:th|rd)s?)\b(?! of)"),
+        lambda found: _part(found),
+    ),
+    (lazy(r"^(half|quarter)\b(?! of)"), lambda found: f"1/{_UNIT[found[1]]}"),
+    (lazy(r"^(-?[0-9/]+) (?:of )?an? (?=[a-z])"), r"\1 "),
 )
 _HAN = "〇零一二三四五六七八九十百千万萬億亿兆两兩壹貳叁肆伍陸柒捌玖拾佰仟"
 _MAX_HAN = 20
@@ -94,4 +99,3 @@ def _han(text: str) -> int | None:
         else:
             digit = 10 * digit + value
     return total + part + digit
-
