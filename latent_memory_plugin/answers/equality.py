@@ -1,9 +1,10 @@
-r"""Whether two answers mean the same: by kind, or over a bridge of `kinds.BRIDGES`; in doubt different."""
+"""Whether two answers mean the same: by kind, or over a bridge of `kinds.BRIDGES`; in doubt different."""
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from latent_memory_plugin.answers import evaluation, quantities
 from latent_memory_plugin.answers.evaluation import OutOfTime, proportional, within
@@ -15,19 +16,22 @@ from latent_memory_plugin.answers.reading import as_pieces, read
 
 EqualAnswers = Callable[[str, str], bool]
 """Whether two answers mean the same; symmetric."""
+Compare = Callable[[Read, Read], bool]
 
 SECONDS = 2.0
 """Processor time of its own thread that one comparison, or all those of a vote, may take."""
 _MAX_PAIRS = 144
-_PAIRED = lazy(r"(?:([A-Za-z])(?i:\1))+")
-_INNER_CAPITAL = lazy(r"[a-z][A-Z]")
+_STRICT = lazy(r".{1,2}|(?:([A-Za-z])(?i:\1))+|.*[a-z][A-Z].*")
+_SPACED_INITIALS = lazy(r"\b([A-Z])\.\s+(?=[A-Z]\.)")
+_SILENT = lazy(r"\.(?![0-9])|[\"“”]")
+_ARTICLE = lazy(r"(?:the|an?)\s+(?=\w{3})", re.IGNORECASE)
 
 
 def equal(a: str, b: str) -> bool:
     r"""Whether two answers mean the same; the package's docstring has the rules.
 
     Symmetric and reflexive, but not transitive: 50% equals both 0.5 and 50. Never raises; bounded in size and
-    time (a microsecond for numbers that were read before, `SECONDS` at worst), safe in any thread.
+    time (microseconds for what was read before, `SECONDS` at worst), safe in any thread.
 
     >>> equal(r"\frac{1}{2}", "0.5"), equal("1,000 dollars", r"\$1000"), equal("(1,2)", "(2,1)")
     (True, True, False)
@@ -37,8 +41,8 @@ def equal(a: str, b: str) -> bool:
     if len(a) > MAX_CHARACTERS or len(b) > MAX_CHARACTERS:
         return a.split() == b.split()
     first, second = read(a), read(b)
-    if first.kind == second.kind == "number" and not (first.unit or second.unit or first.label or second.label):
-        return first.value == second.value
+    if (one := key(first)) is not None and (other := key(second)) is not None:
+        return one == other
     try:
         with within(SECONDS):
             return same(first, second)
@@ -47,8 +51,20 @@ def equal(a: str, b: str) -> bool:
 
 
 def agree(a: str | None, b: str | None, equal: EqualAnswers = equal) -> bool:
-    """Whether both are answers and equal; no answer agrees with nothing. `equal` stands in for this module's."""
+    """Whether both are answers and equal; no answer agrees with nothing. `equal` may be the caller's own."""
     return a is not None and b is not None and equal(a, b)
+
+
+def key(found: Read) -> Hashable | None:
+    """What stands for a number, choice letter or name without unit or label: two answers with keys are equal exactly
+    where their keys are. None for others."""
+    if found.unit or found.label or not found.text:
+        return None
+    if found.kind == "number":
+        return found.value
+    if found.kind == "choice":
+        return None if found.value[1] else found.value
+    return _folded(found.value) or None if found.kind == "name" else None
 
 
 def same(a: Read, b: Read, *, nested: bool = False) -> bool:
@@ -60,21 +76,13 @@ def same(a: Read, b: Read, *, nested: bool = False) -> bool:
             return True
         if nested or (a.label and b.label):
             return False
-    if a.text == b.text or (_says_itself(a, b) and compact(a.text) == compact(b.text)):
+    words = "name" in (a.kind, b.kind) and max(len(a.text), len(b.text)) > 4
+    if a.text == b.text or (not words and compact(a.text) == compact(b.text)):
         return True
-    if a.kind != b.kind and "choice" in (a.kind, b.kind):
-        return _choice_and_other(*((a, b) if a.kind == "choice" else (b, a)))
-    if a.kind == b.kind:
-        return _WITHIN[a.kind](a, b)
-    if compare := _ACROSS.get((a.kind, b.kind)):
+    if compare := COMPARISONS.get((a.kind, b.kind)):
         return compare(a, b)
-    compare = _ACROSS.get((b.kind, a.kind))
+    compare = COMPARISONS.get((b.kind, a.kind))
     return compare is not None and compare(b, a)
-
-
-def _says_itself(a: Read, b: Read) -> bool:
-    """Whether white space means nothing in both: not in words."""
-    return "name" not in (a.kind, b.kind) or max(len(a.text), len(b.text)) <= 4
 
 
 # -- one kind ----------------------------------------------------------------------------------------------------------
@@ -84,50 +92,34 @@ def _values(a: Read, b: Read) -> bool:
     return bool(a.value == b.value and a.unit == b.unit)
 
 
-def _words(a: Read, b: Read) -> bool:
-    """The same words; case counts in short ones (Co, CO), in pairs of letters (AABB, aabb) and where it changes
-    within a word (MeV, meV)."""
-    first, second = _folded(a.value), _folded(b.value)
-    if first.casefold() != second.casefold() or not first:
-        return False
-    strict = (
-        len(first) <= 2 or _PAIRED.fullmatch(first) or _INNER_CAPITAL.search(first) or _INNER_CAPITAL.search(second)
-    )
-    return first == second or not strict
+def _names(a: Read, b: Read) -> bool:
+    return _folded(a.value) == _folded(b.value) != ""
 
 
+@lru_cache(maxsize=4096)
 def _folded(said: str) -> str:
-    """Words without accents on Latin letters, quotes, dots, and an article in front. LaTeX is no word."""
+    """Words without accents on Latin letters, quotes, dots, and an article in front; LaTeX is no word. Case stays in
+    short ones (Co, CO), in pairs of letters (AABB, aabb) and where it changes within a word (MeV, meV)."""
     if "\\" in said:
         return ""
-    said = re.sub(r"\b([A-Z])\.\s+(?=[A-Z]\.)", r"\1.", said)
     letters: list[str] = []
-    for character in unicodedata.normalize("NFD", said):
+    for character in unicodedata.normalize("NFD", _SPACED_INITIALS.sub(r"\1.", said)):
         if not (unicodedata.combining(character) and letters and letters[-1].isascii()):
             letters.append(character)
-    plain = re.sub(r"\.(?![0-9])|[\"“”]", "", unicodedata.normalize("NFC", "".join(letters))).strip(" ()[]'!?,;:")
-    return re.sub(r"^(?:the|an?)\s+(?=\w{3})", "", " ".join(plain.split()), flags=re.IGNORECASE)
+    plain = _SILENT.sub("", unicodedata.normalize("NFC", "".join(letters))).strip(" ()[]'!?,;:")
+    plain = _ARTICLE.sub("", " ".join(plain.split()), count=1)
+    return plain if _STRICT.fullmatch(plain) else plain.casefold()
 
 
 def _trees(a: Read, b: Read) -> bool:
     return evaluation.same(a.value, b.value)
 
 
-def _equations(a: Read, b: Read) -> bool:
-    return proportional(a.value, b.value)
-
-
 def _inequalities(a: Read, b: Read) -> bool:
-    if (
-        isinstance(a.value[:1], tuple)
-        and a.value
-        and b.value
-        and isinstance(a.value[0], str)
-        and isinstance(b.value[0], str)
-    ):
+    if a.value and b.value and isinstance(a.value[0], str) and isinstance(b.value[0], str):
         (sign, tree), (other_sign, other) = a.value, b.value
         return sign == other_sign and proportional(tree, other, positive=sign != "≠")
-    return bool(a.value == b.value and a.label == b.label)
+    return bool(a.value == b.value)
 
 
 def _in_order(a: Read, b: Read) -> bool:
@@ -139,20 +131,15 @@ def _pairwise(a: Sequence[Read], b: Sequence[Read]) -> bool:
 
 
 def _in_any_order(a: Read, b: Read) -> bool:
-    if len(a.value) != len(b.value) or len(a.value) ** 2 > _MAX_PAIRS:
-        return False
     rest = list(b.value)
+    if len(a.value) != len(rest) or len(rest) ** 2 > _MAX_PAIRS:
+        return False
     for item in a.value:
         match = next((other for other in rest if same(item, other, nested=True)), None)
         if match is None:
             return False
         rest.remove(match)
     return True
-
-
-def _ranges(a: Read, b: Read) -> bool:
-    units_agree = a.unit == b.unit or not a.unit or not b.unit
-    return units_agree and _pairwise(a.value, b.value)
 
 
 def _matrices(a: Read, b: Read) -> bool:
@@ -164,23 +151,14 @@ def _choices(a: Read, b: Read) -> bool:
     return letter == other and (body is None or text is None or same(body, text))
 
 
-_WITHIN: dict[str, Callable[[Read, Read], bool]] = {
-    **dict.fromkeys(("number", "quantity", "money", "duration"), quantities.same),
-    **dict.fromkeys(("ratio", "time", "date", "interval", "truth", "none", "identifier", "text", "code"), _values),
-    **dict.fromkeys(("tuple", "list"), _in_order),
-    **{"set": _in_any_order, "range": _ranges, "matrix": _matrices, "choice": _choices, "name": _words},
-    **{"expression": _trees, "equation": _equations, "inequality": _inequalities},
-}
-
-
 # -- bridges -----------------------------------------------------------------------------------------------------------
 
 
-def _choice_and_other(choice: Read, other: Read) -> bool:
-    letter, body = choice.value
+def _choice_and_text(choice: Read, other: Read) -> bool:
+    body = choice.value[1]
     if body is not None:
         return same(body, other)
-    return other.kind == "expression" and compact(choice.text).strip("()[].") == compact(other.text) != letter
+    return other.kind == "expression" and choice.text.strip("()[].").islower() and choice.text.strip("()[].") == other.text
 
 
 def _named_relations(a: Read, b: Read) -> bool:
@@ -198,9 +176,7 @@ def _as_equation(found: Read) -> Tree | None:
 
 
 def _number_and_tree(number: Read, expression: Read) -> bool:
-    if number.unit == "degree" or not number.unit:
-        return quantities.same(number, replace(expression, kind="number"))
-    return quantities.same(number, expression)
+    return quantities.same(number, replace(expression, kind="number"))
 
 
 def _unit_and_tree(quantity: Read, expression: Read) -> bool:
@@ -216,10 +192,6 @@ def _number_and_literal(number: Read, literal: Read) -> bool:
     return not number.unit and number.value == literal.value
 
 
-def _tree_and_equation(expression: Read, equation: Read) -> bool:
-    return _named_relations(expression, equation)
-
-
 def _pieces(a: Read, b: Read) -> bool:
     first, second = as_pieces(a), as_pieces(b)
     return first is not None and first == second
@@ -229,16 +201,31 @@ def _set_and_tuple(members: Read, ordered: Read) -> bool:
     labels = [member.label for member in members.value]
     if not all(labels) or len(set(labels)) < len(labels) or ordered.unit:
         return False
-    return _pairwise(
-        [replace(one, label="") for one in sorted(members.value, key=lambda one: one.label)], ordered.value
-    )
+    by_label = sorted(members.value, key=lambda member: member.label)
+    return _pairwise([replace(member, label="") for member in by_label], ordered.value)
 
 
 def _ratio_and_range(ratio: Read, spelled: Read) -> bool:
     return " to " in spelled.text and ratio.value == tuple(end.value for end in spelled.value)
 
 
-_ACROSS: dict[tuple[str, str], Callable[[Read, Read], bool]] = {
+def _within(compare: Compare, *kinds: str) -> dict[tuple[str, str], Compare]:
+    return {(kind, kind): compare for kind in kinds}
+
+
+_KINDS_WITH_TEXT = "number quantity money duration ratio time date range interval tuple list set matrix expression name"
+COMPARISONS: dict[tuple[str, str], Compare] = {
+    **_within(quantities.same, "number", "quantity", "money", "duration"),
+    **_within(_values, "ratio", "time", "date", "interval", "truth", "none", "identifier", "text", "code"),
+    **_within(_in_order, "tuple", "list", "range"),
+    **_within(_in_any_order, "set"),
+    **_within(_matrices, "matrix"),
+    **_within(_names, "name"),
+    **_within(_trees, "expression"),
+    **_within(lambda a, b: proportional(a.value, b.value), "equation"),
+    **_within(_inequalities, "inequality"),
+    **_within(_choices, "choice"),
+    **dict.fromkeys((("choice", kind) for kind in _KINDS_WITH_TEXT.split()), _choice_and_text),
     **dict.fromkeys((("number", "quantity"), ("number", "money"), ("number", "duration")), quantities.same),
     **dict.fromkeys((("money", "quantity"), ("quantity", "duration")), quantities.same),
     **dict.fromkeys((("tuple", "interval"), ("tuple", "inequality"), ("interval", "inequality")), _pieces),
@@ -246,8 +233,8 @@ _ACROSS: dict[tuple[str, str], Callable[[Read, Read], bool]] = {
     ("number", "expression"): _number_and_tree,
     ("quantity", "expression"): _unit_and_tree,
     ("number", "identifier"): _number_and_literal,
-    ("expression", "equation"): _tree_and_equation,
+    ("expression", "equation"): _named_relations,
     ("set", "tuple"): _set_and_tuple,
     ("ratio", "range"): _ratio_and_range,
 }
-"""How the kinds of `kinds.BRIDGES` are compared; a choice letter is compared before."""
+"""How two kinds are compared: each with itself, and the bridges of `kinds.BRIDGES`. Other pairs are different."""
