@@ -18,7 +18,7 @@ EqualAnswers = Callable[[str, str], bool]
 """Whether two answers mean the same; symmetric."""
 Compare = Callable[[Read, Read], bool]
 
-SECONDS = 2.0
+SECONDS = 1.2
 """Processor time of its own thread that one comparison, or all those of a vote, may take."""
 _MAX_PAIRS = 144
 _STRICT = lazy(r".{1,2}|(?:([A-Za-z])(?i:\1))+|.*[a-z][A-Z].*")

@@ -27,7 +27,7 @@ MAX_BITS = 1024
 """Expressions with longer numbers, numerator and denominator together, are refused."""
 PRECISION = 4320
 """Bits of a value that is not exact."""
-EXPRESSION_SECONDS = 0.5
+EXPRESSION_SECONDS = 0.3
 """Seconds of its own thread that one expression may take."""
 POINTS = 3
 

@@ -18,6 +18,8 @@ import json
 import re
 from collections.abc import Callable
 
+from latent_memory_plugin.answers import locales
+from latent_memory_plugin.answers.kinds import KINDS
 from latent_memory_plugin.answers.normal import DASHES
 from latent_memory_plugin.answers.patterns import lazy
 from latent_memory_plugin.answers.reading import read
@@ -28,6 +30,9 @@ ExtractAnswer = Callable[[str], str | None]
 _MAX_STATED = 200
 _MAX_BARE = 60
 _MAX_UNIT_WORDS = 3
+_MAX_NAME_WORDS = 6
+_ALONE = frozenset({"choice", "none", "truth"})
+_ALONE_WITHOUT_WORDS = frozenset(KINDS) - {"number", "quantity", "money", "duration", "name", "text", "code"}
 _MINUS = f"[-{DASHES}]"
 
 _THOUGHT_END = lazy(
@@ -44,7 +49,8 @@ _TAG = lazy(r"<\s*(final_answer|answer|solution)\s*>(.*?)<\s*/\s*\1\s*>", re.DOT
 _FIELD = lazy(r"[\"'](?:final[_ ]?)?answer[\"']\s*:\s*(?=(\S))", re.IGNORECASE)
 _CALL = lazy(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.*?)\1\s*\)")
 _QUOTED = lazy(r"'((?:[^'\\]|\\.)*)'")
-_NOTHING = frozenset({"", "none", "null", "n/a", "..."})
+_COMPLETE = lazy(r".*(?:\n|[.!?]\s|\$|\\\)|\\\]|\*\*)", re.DOTALL)
+"""What of a completion that was cut off is complete."""
 
 _BRACES = lazy(r"\\(?P<box>boxed|fbox|framebox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
 _BARE_BOX = lazy(r"\\boxed\s*([^\s{}$\\]+)")
@@ -70,7 +76,7 @@ _STATED = lazy(
 _LEAD = lazy(
     r"[\s*_:：]*(?:(?:(?:therefore|thus|then|simply|just|indeed|exactly|still|only|approximately|about|equal to|given by|"
     r"now|a total of|the)\b(?! [a-z])|option\b|choice\b|equal to|given by|exactly|still|only|a total of|approximately|about|"
-    r"[~≈])[\s,:*]*)*",
+    r"that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
     re.IGNORECASE,
 )
 _MATH = lazy(
@@ -80,18 +86,24 @@ _MATH = lazy(
 _DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"), ("$", "$"))
 _PROSE = lazy(r"(?<![\\A-Za-z{])[A-Za-z]{3}|\n\s*\n")
 _CHOICE = lazy(
-    r"(?:(?:option|choice)\s+)?[*_]*(?:\(([A-Ja-j])\)|\[([A-J])\]|([A-J])(?:[).:*_]+|(?=\s+(?:because|since|as)\b)|(?=\s*$)))(?!\s+[a-z]{3,}\.?$)(?=[\s.:,*]|$)"
+    r"(?:(?:option|choice)\s+)?[*_]*(?:\(([A-Ja-j])\)|\[([A-J])\]|([A-J])(?:[).:*_]+|(?=\s+(?:because|since|as)\b)|(?=\s*$)))"
+    r"(?!\s+(?:[a-z]{3,}\.?$|[A-Z]\.))(?=[\s.:,*]|$)"
 )
 _END = lazy(
-    r"\n|(?:[.?!]|\\\.)(?=[\s*\"'”]|$)|[。！？]|,?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
+    r"\n|(?:[.?!]+|\\\.)(?=[\s*\"'”]|$)|[。！？]|\s*(?:です|である|입니다|이다)|,?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
     r"|\*\*|;\s+(?=[A-Za-z])|\s+[-–—]\s+(?=[A-Za-z])"
 )
 _NOT_BUT = lazy(r"(?:not|n't)\s+.{1,60}?,?\s*\b(?:but|it is|it's)\s+(?:rather\s+)?", re.IGNORECASE)
 _APPOSITION = lazy(
     r"(?:\bwhich\s+(?:is|equals|gives|makes|comes to)|,|\bi\.e\.,?|\bnamely)\s+([^,]{1,60})$", re.IGNORECASE
 )
+_EXPLANATION = lazy(
+    r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|given|we|you|that|"
+    r"to)\b",
+    re.IGNORECASE,
+)
 _ASIDE = lazy(r"(?<=[^\s(\[{=])\s+\((?![^()]*[,;])[^()]*\)\s*$|<<[^<>]*>>")
-_ABBREVIATED = lazy(r"(?<=\b[A-Z]\.) (?=[a-z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)")
+_ABBREVIATED = lazy(r"(?<=\b[A-Z]\.) (?=[a-z]|[A-Z]\.)|(?<=[A-Z]\. [A-Z]\.) (?=[A-Z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)")
 
 _FIGURE = (
     r"(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:\.\d{3})+,\d+|"
@@ -105,11 +117,16 @@ _LAST = lazy(
     r"\d{4}-\d{2}-\d{2}(?![\d-])|\d{1,2}[./]\d{1,2}[./]\d{4}(?!\d)|\d{1,2}(?::\d{1,2})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|"
     r"(?:\d+\s*)?\\[dt]?frac\{-?\d+\}\{-?\d+\}|"
     rf"\d+(?:\.\d+)?[eE][-+]?\d+(?![A-Za-z0-9])|{_FIGURE}{_TIMES_TEN}|\d+\s+\d+/\d+(?![\d/])|"
+    r"\d+–\d+(?!\d)|\d+,\d{1,2}(?=\s?(?:€|%|[a-zа-я]{2}))|"
     rf"{_FIGURE}(?:\s?/\s?\d+(?![\d/]))?{_SCALES}?)(?:\s?\\?%)?"
 )
 _DURATION = lazy(
     r"\d+(?:\.\d+)?\s+(?:years?|months?|weeks?|days?|hours?|minutes?)(?:(?:,?\s+and\s+|,\s+|\s+)\d+(?:\.\d+)?\s+"
     r"(?:months?|weeks?|days?|hours?|minutes?|seconds?))+|\d+\s+(?:feet|foot|ft)\s+(?:and\s+)?\d+\s+(?:inch(?:es)?|in)\b"
+)
+_NAMED_DATE = lazy(
+    r"[^\W\d_]{3,}\.? \d{1,2}(?:st|nd|rd|th)?(?:, \d{4})?(?!\d)|\d{1,2}(?:st|nd|rd|th|\.)? (?:of |de )?[^\W\d_]{3,}\.?,?(?: (?:de )?\d{4})?"
+    r"|[^\W\d_]{3,} \d{4}(?!\d)"
 )
 _QUANTITY = lazy(rf"((?:{_MINUS}\s?)?{_MONEY_SIGN}?\s?{_FIGURE}(?:\s?\\?%)?)((?:\s+[A-Za-z]{{2,}})+)")
 _UNIT_END = lazy(r"\s+(?:of|for|to|at|in|on|by|when|if|after|before|from|with|that|and|or|he|she|they|it)\b")
@@ -127,10 +144,11 @@ def extract(text: str, *, finished: bool = True) -> str | None:
     said = _after_thought(text)
     if said is None:
         return None
-    found = _field(said) or _boxed(said) or _after_hashes(said) or _stated(said, finished)
-    if found or not finished:
-        return None if found is None or found.casefold() in _NOTHING - {"none"} else found
-    return _whole(said) or _last_quantity(said)
+    declared = _field(said) or _boxed(said)
+    if declared or finished:
+        return declared or _after_hashes(said) or _stated(said) or _whole(said) or _last_quantity(said)
+    whole = _COMPLETE.match(said)
+    return (_after_hashes(whole[0]) or _stated(whole[0])) if whole else None
 
 
 def bare(text: str) -> str | None:
@@ -149,7 +167,7 @@ def _field(text: str) -> str | None:
     """A tag, a field of JSON or of a Python literal, or the call of smolagents that ends a run."""
     found: str | None = None
     for match in _TAG.finditer(text) if "<" in text else ():
-        found = _boxed(match[2]) or _tidy(match[2]) or found
+        found = _boxed(match[2]) or _stated(match[2]) or _tidy(match[2]) or found
     if found is not None:
         return found
     for match in _FIELD.finditer(text):
@@ -195,19 +213,19 @@ def _after_hashes(text: str) -> str | None:
         if content and (match.end() >= end or re.match(r"[-$€£\\(]*\d|\\", content)):
             return content
     for match in reversed(list(_HEADING.finditer(text))):
-        if content := _clause(match[1] + "\n", finished=True):
+        if content := _clause(match[1] + "\n"):
             return content
     return None
 
 
-def _stated(text: str, finished: bool) -> str | None:
+def _stated(text: str) -> str | None:
     for match in reversed(list(_STATED.finditer(text))):
-        if answer := _clause(text[match.end() : match.end() + 2 * _MAX_STATED], finished):
+        if answer := _clause(text[match.end() : match.end() + 2 * _MAX_STATED]):
             return answer
     return None
 
 
-def _clause(text: str, finished: bool) -> str | None:
+def _clause(text: str) -> str | None:
     """The answer at the start of what follows "the answer is"; None where that is an explanation."""
     if (lead := _LEAD.match(text)) is not None:
         text = text[lead.end() :]
@@ -221,8 +239,6 @@ def _clause(text: str, finished: bool) -> str | None:
         return _formula(math, text)
     hidden = _ABBREVIATED.sub(lambda found: found[0].replace(".", "\0").replace(" ", "\1"), text)
     end = _END.search(hidden, 1)
-    if end is None and not finished:
-        return None  # the cut may have come in the middle of the answer
     clause = hidden[: end.start()] if end else hidden
     return _of_clause(clause.replace("\0", ".").replace("\1", " "), hidden)
 
@@ -242,11 +258,9 @@ def _of_clause(clause: str, whole: str) -> str | None:
     of = re.match(rf"({_FIGURE})\s+of\b", clause)
     clause = _tidy(_short_quantity(of[1] if of else clause))
     found = read(clause)
-    if (
-        found.kind in ("text", "code")
-        or (found.kind == "name" and _explains(clause))
-        or (found.kind == "set" and _explains(clause))
-    ):
+    if not found.text:
+        return None
+    if found.kind in ("text", "code") or (found.kind in ("name", "set") and _explains(clause, found.kind)):
         sentence = re.split(r"[.!?](?:\s|$)", whole, maxsplit=1)[0]
         said = _APPOSITION.search(sentence) or re.search(r"\b(?:to|get|gives|is)\s+(\S+)$", sentence)
         if said and read(said[1]).kind not in ("name", "text", "code", "set"):
@@ -255,19 +269,9 @@ def _of_clause(clause: str, whole: str) -> str | None:
     return clause
 
 
-def _explains(clause: str) -> bool:
+def _explains(clause: str, kind: str) -> bool:
     """Whether a short text is a description of the answer rather than the answer: found by adding 3 and 4."""
-    return (
-        bool(
-            re.match(
-                r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|"
-                r"given|we|you|that|to)\b",
-                clause,
-                re.IGNORECASE,
-            )
-        )
-        or len(clause.split()) > 6
-    )
+    return _EXPLANATION.match(clause) is not None or (kind == "name" and len(clause.split()) > _MAX_NAME_WORDS)
 
 
 def _right_side(clause: str) -> str:
@@ -294,12 +298,8 @@ def _whole(text: str) -> str | None:
     said = _tidy(text)
     if not said or len(said) > _MAX_BARE or "\n" in said:
         return None
-    found = read(said)
-    if found.kind in ("choice", "none", "truth") or (
-        found.kind in ("set", "tuple", "interval", "inequality") and not _PROSE.search(said)
-    ):
-        return said
-    return None
+    kind = read(said).kind
+    return said if kind in _ALONE or (kind in _ALONE_WITHOUT_WORDS and not _PROSE.search(said)) else None
 
 
 def _last_quantity(text: str) -> str | None:
@@ -309,10 +309,13 @@ def _last_quantity(text: str) -> str | None:
         last = match
     if last is None:
         return None
-    for match in _DURATION.finditer(text, max(0, last.start() - 80)):
-        if match.end() >= last.end():
-            return match[0]
+    for pattern in (_DURATION, _NAMED_DATE):
+        for match in pattern.finditer(text, max(0, last.start() - 40)):
+            if match.end() >= last.end() and (pattern is _DURATION or locales.date(match[0])):
+                return match[0]
     found = re.sub(rf"{_MONEY_SIGN}\s?", "", last[0]).strip()
+    if re.fullmatch(r"-?\d+,\d{1,2}", found):  # a decimal comma, as what follows shows
+        found = found.replace(",", ".")
     digits = last[0].lstrip(f"-$€£¥₹₩ {DASHES}")
     middle = last.end() - len(digits)
     before, after = text[:middle].rpartition("\n\n")[2], text[last.end() :][:_MAX_STATED]

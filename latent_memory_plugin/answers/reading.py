@@ -20,7 +20,7 @@ from latent_memory_plugin.answers.patterns import lazy
 
 Reader = Callable[[str], Read | None]
 
-SECONDS = 1.0
+SECONDS = 0.6
 """Processor time of its own thread that reading one answer may take; what is not computed then stays an expression."""
 _MAX_DEPTH = 6
 _MAX_NAME_WORDS, _MAX_NAME = 8, 80
