@@ -60,6 +60,8 @@ class Sample:
     """Its value at each of `POINTS` points."""
     bits: int
     """Bound on the length of numerator and denominator together."""
+    rough: complex | None = None
+    """The first of them to 15 digits; None where that overflows."""
     tolerance_bits: int = PRECISION
     """Bits to which the values hold; fewer of integrals and factorials of variables."""
 
@@ -77,7 +79,13 @@ def within(seconds: float) -> Generator[None, None, None]:
 def same(a: Tree, b: Tree) -> bool:
     """Whether two expressions have the same value everywhere. Raises OutOfTime."""
     first, second = sample(a), sample(b)
-    return first is not None and second is not None and _close(first.values, second.values, _tolerance(first, second))
+    if first is None or second is None:
+        return False
+    if first.rough is not None and second.rough is not None:
+        size = max(1.0, abs(first.rough), abs(second.rough))
+        if abs(first.rough - second.rough) > 1e-9 * size:
+            return False  # most pairs differ, and that much is known at once
+    return _close(first.values, second.values, _tolerance(first, second))
 
 
 def proportional(a: Tree, b: Tree, *, positive: bool = False) -> bool:
@@ -149,8 +157,12 @@ def _sample(tree: Tree) -> Sample | None:
         ]
     except (NoValue, ValueError, ZeroDivisionError, OverflowError):
         return None
-    rough = _has(tree, "integral") or (names and (_has(tree, "!") or _has(tree, "binom")))
-    return Sample(tuple(values * (POINTS // len(values))), math.ceil(bits), _ROUGH_BITS if rough else PRECISION)
+    is_rough = _has(tree, "integral") or (names and (_has(tree, "!") or _has(tree, "binom")))
+    try:
+        rough = complex(values[0])
+    except OverflowError:
+        rough = None
+    return Sample(tuple(values * (POINTS // len(values))), math.ceil(bits), rough, _ROUGH_BITS if is_rough else PRECISION)
 
 
 def _has(tree: Tree, name: str) -> bool:

@@ -45,7 +45,7 @@ _THOUGHT = lazy(
     r"|<\|channel\|>analysis<\|message\|>",
     re.IGNORECASE,
 )
-_TAG = lazy(r"<\s*(final_answer|answer|solution)\s*>(.*?)<\s*/\s*\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAG = lazy(r"<\s*(/?)\s*(final_answer|answer|solution)\s*>", re.IGNORECASE)
 _FIELD = lazy(r"[\"'](?:final[_ ]?)?answer[\"']\s*:\s*(?=(\S))", re.IGNORECASE)
 _CALL = lazy(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.*?)\1\s*\)")
 _QUOTED = lazy(r"'((?:[^'\\]|\\.)*)'")
@@ -165,16 +165,20 @@ def _after_thought(text: str) -> str | None:
 
 def _field(text: str) -> str | None:
     """A tag, a field of JSON or of a Python literal, or the call of smolagents that ends a run."""
-    found: str | None = None
-    for match in _TAG.finditer(text) if "<" in text else ():
-        found = _boxed(match[2]) or _stated(match[2]) or _tidy(match[2]) or found
-    if found is not None:
+    found, opened = "", None
+    for tag in _TAG.finditer(text) if "<" in text else ():
+        if not tag[1]:
+            opened = tag
+        elif opened and opened[2] == tag[2]:
+            inner, opened = text[opened.end() : tag.start()], None
+            found = _boxed(inner) or _stated(inner) or _tidy(inner) or found
+    if found:
         return found
     for match in _FIELD.finditer(text):
         found = _value(text, match.end()) or found
     for match in _CALL.finditer(text) if "final_answer(" in text else ():
         found = _tidy(match[2]) or found
-    return found
+    return found or None
 
 
 def _value(text: str, start: int) -> str | None:

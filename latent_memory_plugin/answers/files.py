@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +36,8 @@ def _class(answer: str | None, count: int) -> dict[str, Any]:
     if answer is None:
         return {"answer": None, "kind": "no answer", "value": "", "unit": "", "count": count}
     found = read(answer)
-    return {"answer": answer, "kind": found.kind, "value": str(found.value), "unit": found.unit, "count": count}
+    value = str(found.value) if isinstance(found.value, (int, float, Fraction)) else found.text
+    return {"answer": answer, "kind": found.kind, "value": value, "unit": found.unit, "count": count}
 
 
 def groups(path: Path) -> list[Group]:

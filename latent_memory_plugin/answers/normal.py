@@ -55,7 +55,7 @@ _SUBSCRIPT = lazy("[₀-₎ₐ-ₜ]+")
 _VULGAR = lazy("[¼-¾⅐-⅞]")
 _GREEK = lazy(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03a9\u03b1-\u03c9](?![\u0370-\u03ff\u1f00-\u1fff])")
 _THOUSANDS = lazy(r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\text\{,\}|,\\!|\\[,;: ])\s*(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
-_EMPTY_BOX = lazy(r"\\[bf]?(?:ox|boxed|box)\s*\{\s*\}")
+_BOX = lazy(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 _DEGREE = lazy(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|°|\{°\})")
 _COMMAND = lazy(r"\\(\\|[A-Za-z]+|[^A-Za-z])")
 _DOLLARS = lazy(r"\$([^$]*)\$(?![0-9])")
@@ -111,7 +111,7 @@ def _latex(text: str) -> str:
         if r"\begin" not in text:
             # A doubled backslash ends a matrix row; elsewhere it is an escaped single one.
             text = text.replace("\\\\", "\\")
-        text = _DEGREE.sub("°", _EMPTY_BOX.sub("", text))
+        text = _DEGREE.sub("°", _BOX.sub(r" \1 ", text))
         text = _NAMED.sub(r"\\\1 ", text)
         text = _JOINED.sub(r" \1 ", _COMMAND.sub(_command, text))
         text = _LETTER.sub(lambda match: match[1] or match[2] or match[3], text)

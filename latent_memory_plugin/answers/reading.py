@@ -24,6 +24,7 @@ SECONDS = 0.6
 """Processor time of its own thread that reading one answer may take; what is not computed then stays an expression."""
 _MAX_DEPTH = 6
 _MAX_NAME_WORDS, _MAX_NAME = 8, 80
+_MAX_LISTED_WORDS = 4
 _MAX_LABEL = 60
 _MARK = lazy(
     r"(?P<open>[(\[{⦃⟨])|(?P<close>[)\]}⦄⟩])|(?P<cut>[,;](?:\s*(?:and|or)\b)?|\b(?:and|or)\b)|(?P<union>∪)|(?P<less>∖)"
@@ -61,6 +62,7 @@ _RATIO = lazy(rf"{NUMBER}(?:\s*:\s*{NUMBER})+")
 _ISO = lazy(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _DOTTED = lazy(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
 _OPEN_DATE = lazy(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4}|\d{2})")
+_WORD_OF_A_DATE = lazy(r"[^\W\d_]{3}|[月월]")
 _LITERAL = lazy(r"0x([0-9a-fA-F]+)|0b([01]+)|0o([0-7]+)")
 _BASED = lazy(r"([0-9A-Fa-f]+)_\s*\{?\s*([0-9]{1,2})\s*\}?")
 _ADDRESS = lazy(
@@ -210,7 +212,7 @@ def _date(text: str) -> Read | None:
         return _day(int(match[3]), int(match[2]), int(match[1]))
     if match := _OPEN_DATE.fullmatch(said):
         return _open_day(int(match[1]), int(match[3]), match[4])
-    named = any(map(str.isalpha, said)) and not re.search(r"[^\w\s.,]", said) and locales.date(said)
+    named = _WORD_OF_A_DATE.search(said) and not re.search(r"[^\w\s.,]", said) and locales.date(said)
     return Read("date", named) if named else None
 
 
@@ -301,7 +303,8 @@ def _listed(text: str, pieces: Sequence[str], depth: int) -> Read | None:
     if len(ranges) == len(items) and None not in ranges and len({item.label for item in items}) == 1:
         joined = reals.both if re.search(r"\band\b", text) and len(items) == 2 else reals.union
         return Read("inequality", joined(*filter(None, ranges)), "", "", items[0].label)
-    if any(item.kind in ("text", "code") for item in items):
+    prose = [item for item in items if item.kind == "name" and len(item.text.split()) > _MAX_LISTED_WORDS]
+    if prose or any(item.kind in ("text", "code") for item in items):
         return None
     labels = [item.label for item in items]
     if labels[0] and (len(set(labels)) == 1 or not any(labels[1:])):
