@@ -1,11 +1,11 @@
 """What expressions are worth. The door to mpmath, the numerical half of SymPy.
 
 Every variable is put to fixed odd rational values at three points. Values are exact fractions as long as they can be, and
-numbers of `PRECISION` bits from the first root or sine on. Only expressions whose numbers stay within `MAX_BITS` are
-evaluated: at that size two that agree to `PRECISION` bits are the same.
+numbers of `PRECISION` bits from the first root or sine on. Numbers of more than `MAX_BITS` bits are not computed; what
+agrees to half the precision at these sizes is the same.
 
-Time is that of the computing thread alone, so that nothing depends on what else the process does; a computation that was
-ended is not remembered.
+Time is that of the computing thread alone, so nothing depends on what else the process does, and a computation that ran
+out of it is not remembered.
 """
 
 import importlib
@@ -24,19 +24,17 @@ from typing import Any
 from latent_memory_plugin.answers.grammar import TRIGONOMETRIC, Tree, symbols
 
 MAX_BITS = 1024
-"""Expressions with longer numbers, numerator and denominator together, are refused."""
+"""Longer numerators, denominators and magnitudes are not computed."""
 PRECISION = 4320
 """Bits of a value that is not exact."""
 EXPRESSION_SECONDS = 0.3
 """Seconds of its own thread that one expression may take."""
 POINTS = 3
 
-_MARGIN_BITS = 64
-_SYMBOL_BITS, _FUNCTION_BITS = 16, 16
-_LARGEST_FACTORIAL = 120
-_MAX_TERMS = 1000
 _ROUGH_BITS = 120
 """Bits of integrals and of factorials of variables, which take too long otherwise."""
+_LARGEST_FACTORIAL = 120
+_MAX_TERMS = 1000
 _lock = RLock()
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
@@ -58,12 +56,10 @@ class Sample:
 
     values: tuple[Value, ...]
     """Its value at each of `POINTS` points."""
+    rough: complex
+    """The first of them to 15 digits."""
     bits: int
-    """Bound on the length of numerator and denominator together."""
-    rough: complex | None = None
-    """The first of them to 15 digits; None where that overflows."""
-    tolerance_bits: int = PRECISION
-    """Bits to which the values hold; fewer of integrals and factorials of variables."""
+    """To how many bits they hold."""
 
 
 @contextmanager
@@ -81,11 +77,9 @@ def same(a: Tree, b: Tree) -> bool:
     first, second = sample(a), sample(b)
     if first is None or second is None:
         return False
-    if first.rough is not None and second.rough is not None:
-        size = max(1.0, abs(first.rough), abs(second.rough))
-        if abs(first.rough - second.rough) > 1e-9 * size:
-            return False  # most pairs differ, and that much is known at once
-    return _close(first.values, second.values, _tolerance(first, second))
+    # Most pairs differ, and that much is known at once.
+    near = abs(first.rough - second.rough) <= 1e-9 * max(1.0, abs(first.rough), abs(second.rough))
+    return near and _close(first.values, second.values, min(first.bits, second.bits))
 
 
 def proportional(a: Tree, b: Tree, *, positive: bool = False) -> bool:
@@ -95,48 +89,43 @@ def proportional(a: Tree, b: Tree, *, positive: bool = False) -> bool:
     if first is None or second is None or not (symbols(a) and symbols(b)):
         return False
     p, q = first.values[0], second.values[0]
-    if not p or not q or (positive and _real(p) * _real(q) < 0):
+    if not p or not q or (positive and first.rough.real * second.rough.real < 0):
         return False
     with _lock:
         scaled = [_product(value, q) for value in first.values], [_product(value, p) for value in second.values]
-    return _close(*scaled, Fraction(1, 2 ** min(2 * (first.bits + second.bits) + _MARGIN_BITS, PRECISION // 2)))
-
-
-def linear(tree: Tree) -> tuple[str, Fraction, Fraction] | None:
-    """(variable, slope, zero) of an expression that is a straight line of one variable; None for others. Raises
-    OutOfTime."""
-    found, names = sample(tree), symbols(tree)
-    if found is None or len(names) != 1 or not all(isinstance(value, Fraction) for value in found.values):
-        return None
-    (name,), (a, b, c) = names, found.values
-    x, y, z = (_point(name, point) for point in range(POINTS))
-    slope = (b - a) / (y - x)
-    return (name, slope, x - a / slope) if slope and c == a + slope * (z - x) else None
+    return _close(*scaled, min(first.bits, second.bits))
 
 
 def exact(tree: Tree) -> Fraction | None:
-    """The exact value of a constant expression; None where it has none or is not rational."""
-    if symbols(tree):
-        return None
+    """The exact value of a constant expression; None where it has none or is not rational, or out of time."""
     try:
-        found = sample(tree)
+        found = None if symbols(tree) else sample(tree)
     except OutOfTime:
         return None
     return found.values[0] if found and isinstance(found.values[0], Fraction) else None
 
 
 def real(tree: Tree) -> Fraction | None:
-    """A constant expression as a fraction, rounded to a grid fine enough to tell any two apart; None without one."""
+    """A constant expression as a fraction on a grid fine enough to tell any two apart; None where it is none. Raises
+    OutOfTime."""
     found = None if symbols(tree) else sample(tree)
-    if found is None:
+    return None if found is None or found.rough.imag else _on_grid(found.values[0])
+
+
+def linear(tree: Tree) -> tuple[str, bool, Fraction] | None:
+    """(variable, whether it rises, zero) of an expression that is a straight line of one variable; None for others.
+    Raises OutOfTime."""
+    found, names = sample(tree), symbols(tree)
+    if found is None or len(names) != 1 or any(getattr(value, "imag", 0) for value in found.values):
         return None
-    value = found.values[0]
-    if isinstance(value, Fraction):
-        return value
-    if getattr(value, "imag", 0):
-        return None
+    (name,), (a, b, c) = names, found.values
+    x, y, z = (_point(name, point) for point in range(POINTS))
     with _lock:
-        return Fraction(int(_mp().nint(_mp().ldexp(value.real, PRECISION // 2))), 2 ** (PRECISION // 2))
+        if not all(isinstance(value, Fraction) for value in found.values):
+            x, y, z, a, b, c = map(_inexact, (x, y, z, a, b, c))
+        slope = (b - a) / (y - x)
+        straight = slope and _close([c], [a + slope * (z - x)], found.bits)
+        return (name, slope > 0, _on_grid(x - a / slope)) if straight else None
 
 
 def sample(tree: Tree) -> Sample | None:
@@ -147,22 +136,15 @@ def sample(tree: Tree) -> Sample | None:
 
 @lru_cache(maxsize=4096)
 def _sample(tree: Tree) -> Sample | None:
+    names = symbols(tree)
+    rough = _has(tree, "integral") or (names and (_has(tree, "!") or _has(tree, "binom")))
     try:
-        bits, magnitude = _measure(tree)
-        if bits > MAX_BITS or magnitude > MAX_BITS:
-            raise NoValue("the numbers in it are too large")
-        names = symbols(tree)
         values = [
             _evaluate(tree, {name: _point(name, point) for name in names}) for point in range(POINTS if names else 1)
         ]
-    except (NoValue, ValueError, ZeroDivisionError, OverflowError):
+        return Sample(tuple(values * (POINTS // len(values))), complex(values[0]), _ROUGH_BITS if rough else PRECISION)
+    except (ValueError, ArithmeticError):
         return None
-    is_rough = _has(tree, "integral") or (names and (_has(tree, "!") or _has(tree, "binom")))
-    try:
-        rough = complex(values[0])
-    except OverflowError:
-        rough = None
-    return Sample(tuple(values * (POINTS // len(values))), math.ceil(bits), rough, _ROUGH_BITS if is_rough else PRECISION)
 
 
 def _has(tree: Tree, name: str) -> bool:
@@ -176,24 +158,25 @@ def _point(name: str, point: int) -> Fraction:
     return Fraction(sign * (127 + (digest >> 1) % 128), 64 + (digest >> 9) % 63)
 
 
-def _tolerance(a: Sample, b: Sample) -> Fraction:
-    return Fraction(1, 2 ** min(a.bits + b.bits + _MARGIN_BITS, a.tolerance_bits // 2, b.tolerance_bits // 2))
-
-
-def _close(a: Sequence[Value], b: Sequence[Value], tolerance: Fraction) -> bool:
-    if all(isinstance(value, Fraction) for value in (*a, *b)):
+def _close(a: Sequence[Value], b: Sequence[Value], bits: int) -> bool:
+    """Whether values are the same: exact ones exactly, others to half the bits they hold to."""
+    if all(isinstance(value, Fraction) for value in (*a, *b)) and bits == PRECISION:
         return list(a) == list(b)
     with _lock:
-        return all(abs(_inexact(x) - _inexact(y)) < _inexact(tolerance) for x, y in zip(a, b, strict=True))
+        pairs = [(_inexact(x), _inexact(y)) for x, y in zip(a, b, strict=True)]
+        return all(abs(x - y) <= _mp().ldexp(max(1, abs(x), abs(y)), -bits // 2) for x, y in pairs)
 
 
-def _real(value: Value) -> Value:
-    return value if isinstance(value, Fraction) else value.real
+def _on_grid(value: Value) -> Fraction:
+    if isinstance(value, Fraction):
+        return value
+    with _lock:
+        return Fraction(int(_mp().nint(_mp().ldexp(value.real, PRECISION // 4))), 2 ** (PRECISION // 4))
 
 
 @lru_cache(maxsize=1)
 def _mp() -> Any:
-    """A context of mpmath with our precision; its constants are computed once, so threads never see them change."""
+    """A context of mpmath with our precision; used behind the lock, since its constants grow with the precision."""
     context: Any = importlib.import_module("mpmath").MPContext()
     context.prec = PRECISION
     return context
@@ -216,7 +199,17 @@ def _evaluate(tree: Tree, point: Mapping[str, Value]) -> Value:
     with _lock:
         if not all(isinstance(value, Fraction) for value in values):
             values = [_inexact(value) for value in values]
-        return OPERATIONS[tree.name](*values)
+        return _bounded(_operation(tree.name, values))
+
+
+def _bounded(value: Value) -> Value:
+    if isinstance(value, Fraction):
+        too_large = max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS
+    else:
+        too_large = not _mp().isfinite(value) or (value and abs(int(_mp().mag(value))) > MAX_BITS)
+    if too_large:
+        raise NoValue("the numbers in it are too large")
+    return value
 
 
 def _constant(name: str) -> Value:
@@ -225,30 +218,73 @@ def _constant(name: str) -> Value:
 
 
 def _bound(tree: Tree, point: Mapping[str, Value]) -> Value:
+    """A sum, a product or an integral over its variable."""
     low, high = (_evaluate(part, point) for part in tree.parts[:2])
     name, body = str(tree.value), tree.parts[2]
+
+    def term(at: Value) -> Value:
+        return _evaluate(body, {**point, name: at})
+
     if tree.name == "integral":
         with _lock, _mp().workprec(2 * _ROUGH_BITS):
-            return _mp().quad(
-                lambda at: _inexact(_evaluate(body, {**point, name: at})), [_inexact(low), _inexact(high)]
-            )
-    if not (isinstance(low, Fraction) and isinstance(high, Fraction)) or low.denominator * high.denominator != 1:
-        raise NoValue("a series has whole bounds")
-    if not 0 <= high - low < _MAX_TERMS:
-        raise NoValue("a series without terms or with too many")
-    terms = (_evaluate(body, {**point, name: Fraction(at)}) for at in range(int(low), int(high) + 1))
-    total = next(terms)
-    for term in terms:
-        total = OPERATIONS["+" if tree.name == "sum" else "*"](total, term)
+            return _mp().quad(lambda at: _inexact(term(at)), [_inexact(low), _inexact(high)])  # pyright: ignore
+    if not _whole(low, high) or not 0 <= high - low < _MAX_TERMS:
+        raise NoValue("a series has whole bounds and at most a thousand terms")
+    total, add = term(low), _total if tree.name == "sum" else _product
+    for at in range(int(low) + 1, int(high) + 1):
+        with _lock:
+            total = _bounded(add(total, term(Fraction(at))))
+    return total
+
+
+def _whole(*values: Value) -> bool:
+    return all(isinstance(value, Fraction) and value.denominator == 1 for value in values)
+
+
+def _operation(name: str, values: Sequence[Value]) -> Value:
+    """An operation or a function of values that are all exact or all not. Raises ValueError, ArithmeticError."""
+    if name in OPERATIONS:
+        return OPERATIONS[name](*values)
+    if name in ("gcd", "lcm"):
+        if not _whole(*values):
+            raise NoValue("whole numbers only")
+        return Fraction(getattr(math, name)(*map(int, values)))
+    if any(getattr(value, "imag", 0) for value in values) and name in ("max", "min", "lfloor", "lceil"):
+        raise NoValue("complex numbers have no order")
+    if name in ("max", "min"):
+        return max(values) if name == "max" else min(values)
+    if name in ("lfloor", "lceil"):
+        return Fraction(int(_mp().floor(_inexact(*values)) if name == "lfloor" else _mp().ceil(_inexact(*values))))
+    if name.removeprefix("arc") not in TRIGONOMETRIC:
+        raise NoValue(f"{name} is not computed")
+    return getattr(_mp(), name.replace("arc", "a"))(*map(_inexact, values))
+
+
+def _total(*values: Value) -> Value:
+    total = values[0]
+    for value in values[1:]:
+        total = total + value if type(total) is type(value) else _inexact(total) + _inexact(value)
+    return total
+
+
+def _product(*values: Value) -> Value:
+    total = values[0]
+    for value in values[1:]:
+        total = total * value if type(total) is type(value) else _inexact(total) * _inexact(value)
     return total
 
 
 def _power(base: Value, exponent: Value) -> Value:
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction):
+    if isinstance(base, Fraction):
+        size = max(base.numerator.bit_length(), base.denominator.bit_length()) * abs(exponent)
+        if size > 2 * MAX_BITS:
+            raise NoValue("too large a power")
         if exponent.denominator == 1:
             return base ** int(exponent)
         if base >= 0 and (root := _exact_root(base, exponent.denominator)) is not None:
             return root**exponent.numerator
+    if exponent and abs(_mp().mag(_inexact(exponent))) > 64:
+        raise NoValue("too large a power")
     return _mp().power(_inexact(base), _inexact(exponent))
 
 
@@ -259,16 +295,14 @@ def _root(base: Value, degree: Value) -> Value:
 
 
 def _exact_root(value: Fraction, degree: int) -> Fraction | None:
-    top, bottom = (
-        round(part ** (1 / degree)) if part < 2**52 else math.isqrt(part) for part in value.as_integer_ratio()
-    )
-    root = Fraction(top, bottom or 1)
+    parts = [round(part ** (1 / degree)) if part < 2**52 else math.isqrt(part) for part in value.as_integer_ratio()]
+    root = Fraction(parts[0], parts[1] or 1)
     return root if root**degree == value else None
 
 
 def _factorial(value: Value) -> Value:
     """Of a variable, which is put to no whole number, by the gamma function."""
-    if not isinstance(value, Fraction) or value.denominator != 1:
+    if not _whole(value):
         with _mp().workprec(2 * _ROUGH_BITS):
             return _mp().factorial(_inexact(value))
     if not 0 <= value <= _LARGEST_FACTORIAL:
@@ -277,17 +311,8 @@ def _factorial(value: Value) -> Value:
 
 
 def _binomial(top: Value, bottom: Value) -> Value:
-    under = _product(_factorial(bottom), _factorial(_sum(top, _product(Fraction(-1), bottom))))
+    under = _product(_factorial(bottom), _factorial(_total(top, _product(Fraction(-1), bottom))))
     return _product(_factorial(top), 1 / under)
-
-
-def _whole(function: Callable[..., int]) -> Callable[..., Value]:
-    def apply(*values: Value) -> Value:
-        if not all(isinstance(value, Fraction) and value.denominator == 1 for value in values):
-            raise NoValue("whole numbers only")
-        return Fraction(function(*map(int, values)))
-
-    return apply
 
 
 def _logarithm(value: Value, base: Value | None = None) -> Value:
@@ -303,111 +328,8 @@ def _logarithm(value: Value, base: Value | None = None) -> Value:
     return found
 
 
-def _ordered(choose: Callable[..., Value]) -> Callable[..., Value]:
-    def apply(*values: Value) -> Value:
-        if any(getattr(value, "imag", 0) for value in values):
-            raise NoValue("complex numbers have no order")
-        return choose(*values) if len(values) > 1 else choose(values)
-
-    return apply
-
-
-def _rounded(exactly: Callable[[Fraction], int], name: str) -> Callable[..., Value]:
-    return lambda value: Fraction(exactly(value)) if isinstance(value, Fraction) else getattr(_mp(), name)(value)
-
-
-def _sum(*values: Value) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value if type(total) is type(value) else _inexact(total) + _inexact(value)
-    return total
-
-
-def _product(*values: Value) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = total * value if type(total) is type(value) else _inexact(total) * _inexact(value)
-    return total
-
-
-def _named(name: str) -> Callable[..., Value]:
-    return lambda value: getattr(_mp(), name)(_inexact(value))
-
-
 OPERATIONS: dict[str, Callable[..., Value]] = {
-    "+": _sum,
-    "*": _product,
-    "/": lambda value: 1 / value,
-    "^": _power,
-    "root": _root,
-    "!": _factorial,
-    "binom": _binomial,
-    "log": _logarithm,
-    "abs": abs,
-    "gcd": _whole(math.gcd),
-    "lcm": _whole(math.lcm),
-    "max": _ordered(max),
-    "min": _ordered(min),
-    "lfloor": _rounded(math.floor, "floor"),
-    "lceil": _rounded(math.ceil, "ceil"),
-    **{name: _named(name) for name in TRIGONOMETRIC},
-    **{f"arc{name}": _named(f"a{name}") for name in TRIGONOMETRIC},
+    **{"+": _total, "*": _product, "/": lambda value: 1 / value, "^": _power, "root": _root, "abs": abs},
+    **{"!": _factorial, "binom": _binomial, "log": _logarithm},
 }
-
-
-def _measure(tree: Tree) -> tuple[float, float]:
-    """Bounds in bits: of numerator and denominator together, and of the absolute value. Raises NoValue."""
-    if isinstance(tree.value, Fraction):
-        top, bottom = abs(tree.value.numerator).bit_length(), tree.value.denominator.bit_length()
-        return top + bottom, max(0, top - bottom + 1)
-    if tree.name == "symbol":
-        return _SYMBOL_BITS, 2
-    if tree.name in ("sum", "product"):
-        return _measure_series(tree)
-    parts = [_measure(part) for part in tree.parts]
-    bits, magnitudes = sum(part[0] for part in parts), [part[1] for part in parts]
-    match tree.name:
-        case "^" | "root":
-            return _measure_power(tree, parts)
-        case "!" | "binom":
-            if magnitudes[0] > 7:
-                raise NoValue("only factorials of small numbers are computed")
-            grown = math.lgamma(2 ** magnitudes[0] + 1) / math.log(2) + 1
-            return bits + grown, grown
-        case "+":
-            return bits + len(parts), max(magnitudes) + math.log2(len(parts))
-        case "*":
-            return bits, sum(magnitudes)
-        case "/":
-            return bits, bits
-        case _:
-            return bits + _FUNCTION_BITS, max(_FUNCTION_BITS, *magnitudes)
-
-
-def _measure_power(tree: Tree, parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    (bits, magnitude), (exponent_bits, exponent_magnitude) = parts
-    if tree.name == "root":
-        return bits + exponent_bits, magnitude
-    exponent = exact(tree.parts[1]) if exponent_bits < MAX_BITS else None
-    if exponent is not None:
-        times = max(1.0, abs(float(exponent)))
-        return bits * times + exponent_bits, (magnitude if exponent > 0 else bits) * times
-    times = 2 ** min(exponent_magnitude, 64)
-    return bits * times + exponent_bits, bits * times
-
-
-def _measure_series(tree: Tree) -> tuple[float, float]:
-    first, last = exact(tree.parts[0]), exact(tree.parts[1])
-    if first is None or last is None or not 0 <= last - first < _MAX_TERMS:
-        raise NoValue("a series without terms or with too many")
-    bits, magnitude = _measure(tree.parts[2])
-    bits, magnitude = bits + 10 * len(tree.parts[2].parts), magnitude + 10
-    terms = float(last - first) + 1
-    return (
-        (min(bits * terms, MAX_BITS), magnitude + math.log2(terms))
-        if tree.name == "sum"
-        else (
-            bits * terms,
-            magnitude * terms,
-        )
-    )
+"""What is not a function of mpmath by the same name."""

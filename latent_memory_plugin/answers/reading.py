@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from latent_memory_plugin.answers import locales, quantities, reals, words
 from latent_memory_plugin.answers.evaluation import OutOfTime, exact, linear, real, within
-from latent_memory_plugin.answers.grammar import Tree, difference, number, parse, symbols
+from latent_memory_plugin.answers.grammar import Tree, difference, parse, symbols
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal, plain
 from latent_memory_plugin.answers.numbers import NUMBER, parse_number
@@ -83,6 +83,7 @@ _INTEGERS = lazy(
     r"[,;]?\s*(?:where\s+|for\s+(?:any|all|every|some)\s+)?(?:integers?\s+([a-z])|([a-z])\s*"
     r"(?:∈\s*\\mathbb\s*\{?\s*Z\s*\}?|(?:is\s+)?(?:an\s+|any\s+)?integer))"
 )
+_TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _MATRIX = lazy(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
 _REALS = lazy(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
 _ROW_END, _CELL_END = lazy(r"\\\\"), "&"
@@ -422,74 +423,36 @@ def _renamed(tree: Tree, name: str) -> Tree:
 
 
 def _inequality(text: str) -> Read | None:
+    """x > 3, 0 < x ≤ 1 and 2x + 1 ≠ 7 as sets of real numbers; others as a relation."""
     sides = [side.strip() for side in _split(text, "order", thousands=True)]
     signs = [match[0] for match in _MARK.finditer(text) if match.lastgroup == "order"]
-    if len(sides) < 2 or len(signs) != len(sides) - 1 or len(sides) > 3:
+    trees = [tree for tree in map(parse, sides) if tree]
+    if not 2 <= len(trees) == len(sides) <= 3 or len(signs) != len(sides) - 1:
         return None
-    trees = [parse(side) for side in sides]
-    if None in trees:
+    halves = [_half_line(*two, sign) for *two, sign in zip(trees, trees[1:], signs, strict=False)]
+    names, sets = {half[0] for half in halves if half}, [half[1] for half in halves if half]
+    if len(names) == 1 and len(sets) == len(signs) and ("≠" not in signs or len(signs) == 1):
+        return Read("inequality", sets[0] if len(sets) == 1 else reals.both(*sets), "", "", *names)
+    if len(signs) != 1 or not symbols(trees[0]) | symbols(trees[1]):
         return None
-    isolated = _isolated([tree for tree in trees if tree], signs)
-    if isolated is not None or len(signs) != 1 or not symbols(trees[0]) | symbols(trees[1]):  # pyright: ignore[reportArgumentType]
-        return isolated
-    if (solved := _solved(*trees, signs[0])) is not None:  # pyright: ignore[reportArgumentType]
-        return solved
     left, right = trees if signs[0] in "<≤≠" else trees[::-1]
-    return Read("inequality", ({">": "<", "≥": "≤"}.get(signs[0], signs[0]), difference(left, right)))  # pyright: ignore[reportArgumentType]
+    return Read("inequality", (_TURNED.get(signs[0], signs[0]) if signs[0] in ">≥" else signs[0], difference(left, right)))
 
 
-def _solved(left: Tree, right: Tree, sign: str) -> Read | None:
-    """2x + 1 > 5 as x > 2."""
+def _half_line(left: Tree, right: Tree, sign: str) -> tuple[str, tuple[reals.Piece, ...]] | None:
+    """The variable of one relation and the numbers it may be, where both sides are straight lines of it."""
     try:
         line = linear(difference(left, right))
     except OutOfTime:
         return None
     if line is None:
         return None
-    name, slope, zero = line
-    turned = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}.get(sign, sign) if slope < 0 else sign
-    return _isolated([Tree("symbol", (), name), number(zero)], [turned])
-
-
-def _isolated(trees: Sequence[Tree], signs: Sequence[str]) -> Read | None:
-    """x > 3, 0 < x ≤ 1 and x ≠ 3 as sets of real numbers."""
-    names = [tree for tree in trees if tree.name == "symbol" and symbols(tree)]
-    if len(names) != 1 or len({sign in "<≤" for sign in signs} - {signs == ["≠"]}) > 1:
-        return None
-    try:
-        bounds = [None if tree is names[0] else real(tree) for tree in trees]
-    except OutOfTime:
-        return None
-    at = list(trees).index(names[0])
-    if sum(bound is None for bound in bounds) != 1 or (len(trees) == 3 and at != 1):
-        return None
-    if signs[0] == "≠":
-        bound = bounds[1 - at]
-        return (
-            len(trees) == 2
-            and Read(
-                "inequality", reals.without(reals.LINE, ((bound, True, bound, True),)), "", "", str(names[0].value)
-            )
-        ) or None  # type: ignore[arg-type]
-    found = reals.LINE
-    for position, sign in enumerate(signs):
-        bound, below = (
-            bounds[position] if at == position + 1 else bounds[position + 1],
-            (sign in "<≤") == (at == position),
-        )
-        limit = (
-            reals.piece(-math.inf, False, bound, sign in "≤≥")
-            if below
-            else reals.piece(bound, sign in "≤≥", math.inf, False)
-        )  # type: ignore[arg-type]
-        found = limit if found == reals.LINE else _overlap(found, limit)
-    return Read("inequality", found, "", "", str(names[0].value))
-
-
-def _overlap(a: tuple[reals.Piece, ...], b: tuple[reals.Piece, ...]) -> tuple[reals.Piece, ...]:
-    """The numbers between the two bounds of a chain, one of which goes up and one down."""
-    (low, closed, *_), (*_, high, up_to) = sorted((*a, *b), key=lambda one: -one[0])
-    return reals.piece(low, closed, high, up_to)
+    name, rises, zero = line
+    if sign == "≠":
+        return name, ((-math.inf, False, zero, False), (zero, False, math.inf, False))
+    sign = sign if rises else _TURNED[sign]
+    below = reals.piece(-math.inf, False, zero, sign == "≤")
+    return name, below if sign in "<≤" else reals.piece(zero, sign == "≥", math.inf, False)
 
 
 def _relation(text: str, depth: int) -> Read | None:
