@@ -24,6 +24,7 @@ _MAX_PAIRS = 144
 _STRICT = lazy(r".{1,2}|(?:([A-Za-z])(?i:\1))+|.*[a-z][A-Z].*")
 _SPACED_INITIALS = lazy(r"\b([A-Z])\.\s+(?=[A-Z]\.)")
 _SILENT = lazy(r"\.(?![0-9])|[\"“”]")
+_ENCLOSED = lazy(r"^[(\[]([^()\[\]]*)[)\]]$")
 _ARTICLE = lazy(r"(?:the|an?)\s+(?=\w{3})", re.IGNORECASE)
 
 
@@ -106,7 +107,8 @@ def _folded(said: str) -> str:
     for character in unicodedata.normalize("NFD", _SPACED_INITIALS.sub(r"\1.", said)):
         if not (unicodedata.combining(character) and letters and letters[-1].isascii()):
             letters.append(character)
-    plain = _SILENT.sub("", unicodedata.normalize("NFC", "".join(letters))).strip(" ()[]'!?,;:")
+    plain = _SILENT.sub("", unicodedata.normalize("NFC", "".join(letters))).strip(" '!?,;:")
+    plain = _ENCLOSED.sub(r"\1", plain)
     plain = _ARTICLE.sub("", " ".join(plain.split()), count=1)
     return plain if _STRICT.fullmatch(plain) else plain.casefold()
 

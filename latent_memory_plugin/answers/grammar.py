@@ -310,6 +310,8 @@ class _Parser:
         token = self._take()
         if not (len(token) == 1 and token.isalpha()) and not _GREEK.fullmatch(token):
             raise Unreadable(f"{token!r} is not known here")
+        if token in "fgh" and self._next in ("(", "'"):
+            raise Unreadable("a function that is not known")
         if self._next != "_":
             return Tree("symbol", (), token)
         self._take()

@@ -28,7 +28,7 @@ _CHARACTERS = str.maketrans(
         **{"×": r"\times ", "÷": r"\div ", "º": "°", "。": ".", "、": ",", "∣": "|", "∶": ":", "٫": ".", "٬": ","},
         **{"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}"},
         **{"⟶": "→", "⇒": "→", "∖": "∖", "…": "...", "∑": r"\sum", "∏": r"\prod", "∫": r"\int", "⌊": r"\lfloor "},
-        **{"⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "＄": "$", "，": ",", "∘": "°"},
+        **{"⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "＄": "$", "∠": r"\angle ", "△": r"\triangle ", "，": ",", "∘": "°"},
     }
 )
 _COMMANDS = {
@@ -58,6 +58,7 @@ _THOUSANDS = lazy(r"(?<=[0-9])(?:\{,\}(?:\\!)?|\\text\{,\}|,\\!|\\[,;: ])\s*(?=(
 _BOX = lazy(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 _DEGREE = lazy(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|°|\{°\})")
 _COMMAND = lazy(r"\\(\\|[A-Za-z]+|[^A-Za-z])")
+_ANGLES = lazy(r"^\s*<([^<>]*,[^<>]*)>\s*$")
 _DOLLARS = lazy(r"\$([^$]*)\$(?![0-9])")
 _LETTER = lazy(r"\\(?:text\s*\{\s*([eid])|letter\s*\{\s*([A-Za-z])|hat\s*\{\s*\\?([ijk])(?:math)?)\s*\}")
 _NAMED = lazy(r"\\(?:operatorname\*?|mathrm|text)\s*\{\s*(lcm|gcd|max|min|sin|cos|tan|log|ln|exp)\s*\}")
@@ -119,7 +120,7 @@ def _latex(text: str) -> str:
         text = _SHORT_DENOMINATOR.sub(r"\1{\2}", _SHORT_FRACTION.sub(r"\\frac{\1}", text))
     text = re.sub(r"(?<=[^\s(\[,~])~(?![0-9])|(?<=[^0-9\s(\[,~])~", " ", text.replace("{,}", ","))
     text = _DOLLARS.sub(r"\1", text).replace("<=", "≤").replace(">=", "≥").replace("!=", "≠").replace("->", "→")
-    text = text.replace("→", " → ")
+    text = _ANGLES.sub(r"⟨\1⟩", text.replace("→", " → "))
     return _ROOT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or match[3] or ''}}}", text)
 
 

@@ -125,6 +125,8 @@ def _measured(value: Number | Tree, tail: str, *, certain: bool) -> Read | None:
     if _DEGREE.fullmatch(tail):
         return Read("quantity", value, "degree")
     unit = " ".join(tail.replace(".", " ").replace("^ ", "^").replace(" ^", "^").split())
+    if unit.casefold() in ("rad", "rads", "radian", "radians"):
+        return Read("quantity", value, "radian")
     names = re.findall(r"°?[^\W\d_]+|['\"]", unit)
     if not _UNIT.fullmatch(tail) or not _is_unit(names, tail, certain):
         return None
@@ -222,7 +224,7 @@ def _radians(a: Read) -> Tree:
 
 
 def _same_angle(degrees: Read, other: Read) -> bool:
-    if other.unit.casefold() in ("radian", "radians", "rad"):
+    if other.unit == "radian":
         return same_values(_radians(degrees), other.value)
     return other.unit.startswith("°") and same_values(degrees.value, other.value)
 

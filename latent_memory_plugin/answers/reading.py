@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from latent_memory_plugin.answers import locales, quantities, reals, words
 from latent_memory_plugin.answers.evaluation import OutOfTime, exact, linear, real, within
@@ -32,7 +32,7 @@ _MARK = lazy(
 )
 _THOUSANDS = lazy(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
 _APPROXIMATELY = lazy(
-    r"(?:[~≈]|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I
+    r"(?:[~≈]|(?:the\s+)?(?:final\s+)?answer(?:\s+is\b:?|:)|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I
 )
 _CODE = lazy(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
 
@@ -57,7 +57,7 @@ _LETTER_AND_TEXT = lazy(
 _TIME = lazy(
     r"(\d{1,2})(?:\s?[:h]\s?([0-5]\d)(?::([0-5]\d))?)?\s*(?:([ap])\.?\s?m\b\.?|(o'clock|hrs?|h))?", re.IGNORECASE
 )
-_NAMED_TIMES = {"noon": 12, "midday": 12, "midnight": 0}
+_NAMED_TIMES = {"noon": 12, "12 noon": 12, "midday": 12, "midnight": 0, "12 midnight": 0}
 _RATIO = lazy(rf"{NUMBER}(?:\s*:\s*{NUMBER})+")
 _ISO = lazy(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _DOTTED = lazy(r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})")
@@ -83,6 +83,7 @@ _INTEGERS = lazy(
     r"[,;]?\s*(?:where\s+|for\s+(?:any|all|every|some)\s+)?(?:integers?\s+([a-z])|([a-z])\s*"
     r"(?:∈\s*\\mathbb\s*\{?\s*Z\s*\}?|(?:is\s+)?(?:an\s+|any\s+)?integer))"
 )
+_SET_BUILDER = lazy(r"([a-z])\s*(?:∈\s*\\mathbb\s*\{?\s*R\s*\}?)?\s*[|:]\s*(.*[<>≤≥≠].*)")
 _TURNED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}
 _MATRIX = lazy(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\s*\{\1\}\s*\)?\]?")
 _REALS = lazy(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
@@ -223,7 +224,7 @@ def _day(year: int, month: int, day: int) -> Read | None:
 
 def _open_day(first: int, second: int, year: str) -> Read | None:
     """Day and month in the order of the one country or the other: known where one of them is above 12."""
-    if len(year) == 4 and (first > 12) != (second > 12):
+    if len(year) == 4 and ((first > 12) != (second > 12) or first == second):
         return _day(int(year), *sorted((first, second)))
     return Read("date", (first, second, year)) if first <= 31 and second <= 31 and len(year) == 4 else None
 
@@ -302,8 +303,9 @@ def _listed(text: str, pieces: Sequence[str], depth: int) -> Read | None:
     items = [_answer(piece.strip(), depth + 1) for piece in pieces]
     ranges = [as_pieces(item) for item in items if item.kind == "inequality"]
     if len(ranges) == len(items) and None not in ranges and len({item.label for item in items}) == 1:
-        joined = reals.both if re.search(r"\band\b", text) and len(items) == 2 else reals.union
-        return Read("inequality", joined(*filter(None, ranges)), "", "", items[0].label)
+        joined = reals.union if re.search(r"\bor\b", text) else reals.both if re.search(r"\band\b|≠", text) else None
+        if joined:
+            return Read("inequality", reduce(joined, filter(None, ranges)), "", "", items[0].label)
     prose = [item for item in items if item.kind == "name" and len(item.text.split()) > _MAX_LISTED_WORDS]
     if prose or any(item.kind in ("text", "code") for item in items):
         return None
@@ -318,10 +320,13 @@ def _enclosed(text: str, depth: int) -> Read | None:
     unordered = brackets in ("⦃⦄", "{}")
     if not inner:
         return Read("none", "empty") if unordered else None
+    if unordered and (builder := _SET_BUILDER.fullmatch(inner)):
+        found = _answer(builder[2], depth + 1)
+        return found if found.kind == "inequality" and found.label == builder[1] else None
     pieces = _split(inner, "cut", thousands=False)
     if unordered and len(pieces) == 1 and "\\choose" in inner:
         return None
-    if len(pieces) == 1 and (unordered or brackets == "()"):
+    if len(pieces) == 1 and inner != "∅" and (unordered or brackets == "()"):
         return _answer(inner, depth + 1)
     items = tuple(_answer(piece.strip(), depth + 1) for piece in pieces)
     if len(items) > 1 and all(item.kind == "list" and len(item.value) == len(items[0].value) for item in items):

@@ -16,6 +16,8 @@ _SPELLINGS = tuple(
     for pattern, one in [
         (r"\b(?:degrees?|deg)\s+(?=celsius|fahrenheit|[cf]\b)|°\s+", "°"),
         (r"\bfluid\s+ounces?\b|\bfl\.?\s*oz\b", "fluidounce"),
+        (r"\bnautical\s+miles?\b", "nauticalmile"),
+        (r"\b(electron|light)[\s-]+(volts?|years?)\b", r"\1\2"),
         (r"\bper\b", "/"),
         (r"\b(?:square|sq)\b\.?\s*(\w+)", r"\1^2"),
         (r"\b(?:cubic|cu)\b\.?\s*(\w+)", r"\1^3"),
@@ -30,8 +32,9 @@ _WORD = lazy("°?[^\\W\\d_]+|['\"]")
 _PRODUCT = lazy(rf"(?:{_FACTOR})+\s*")
 _NOT_UNITS = frozenset({"degree", "radian", "percent", "dozen", "count", "permille", "decade", "hundred", "page"})
 _NAMES = {
-    **{"°c": "degC", "°f": "degF", "°celsius": "degC", "°fahrenheit": "degF", "celsius": "degC", "fahrenheit": "degF"},
+    **{"°C": "degC", "°F": "degF", "°celsius": "degC", "°fahrenheit": "degF", "celsius": "degC", "fahrenheit": "degF"},
     **{"'": "foot", '"': "inch", "kph": "kilometer_per_hour", "mph": "mile_per_hour", "fluidounce": "fluid_ounce"},
+    **{"nauticalmile": "nautical_mile", "lightyear": "light_year", "lightyears": "light_year", "amps": "ampere"},
     **{"sec": "second", "secs": "second", "mins": "minute", "hrs": "hour", "yr": "year", "yrs": "year", "lbs": "pound"},
     **{"kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "C": "coulomb", "T": "tesla", "kms": "kilometer"},
     **{"KM": "kilometer", "Km": "kilometer", "KG": "kilogram", "Kg": "kilogram", "kgs": "kilogram", "CM": "centimeter"},
@@ -61,14 +64,19 @@ def _registry() -> Any:
 @lru_cache(maxsize=1024)
 def unit(text: str) -> Unit | None:
     """What a text names: `m/s^2`, `meters per second squared`, `square feet`, `Meter`; None where pint knows none."""
-    foreign = locales.units().get(text.casefold())
-    spelled = foreign.replace("-", " ") if foreign else text
+    english = _of_words(text)
+    if english is None and (foreign := locales.units().get(text.casefold())):
+        return _of_words(foreign.replace("-", " "))
+    return english
+
+
+def _of_words(text: str) -> Unit | None:
     for pattern, one in _SPELLINGS:
-        spelled = pattern.sub(one, spelled)
-    if not _PRODUCT.fullmatch(spelled):
+        text = pattern.sub(one, text)
+    if not _PRODUCT.fullmatch(text):
         return None
     with _lock:
-        return _combined(spelled)
+        return _combined(text)
 
 
 @lru_cache(maxsize=4096)
@@ -82,7 +90,7 @@ def _name(word: str) -> str | None:
     """pint's name for a word. Case counts but for words that are long enough to be nothing else."""
     if not _WORD.fullmatch(word):
         return None
-    spellings = [_NAMES.get(word), _NAMES.get(word.casefold()) if len(word) > 1 else None, word]
+    spellings = [_NAMES.get(word), _NAMES.get(word.casefold()) if len(word) > 2 else None, word]
     spellings += [word.casefold()] if len(word) > 3 else []
     found = next((spelling for spelling in spellings if spelling and spelling in _registry()), None)
     return None if found is None or _registry().get_name(found) in _NOT_UNITS else found

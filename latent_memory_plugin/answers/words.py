@@ -48,7 +48,9 @@ def _simplemma() -> Any:
 @lru_cache(maxsize=4096)
 def singular(word: str) -> str:
     """The dictionary form of an English noun in small letters: geese → goose, boxes → box."""
-    return _simplemma().lemmatize(word, lang="en").casefold()
+    found = _simplemma().lemmatize(word, lang="en").casefold()
+    unknown = found == word.casefold() and found.endswith("s") and not found.endswith("ss")
+    return "person" if found == "people" else found[:-1] if unknown else found
 
 
 def figures(text: str) -> str:
