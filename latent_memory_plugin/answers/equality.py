@@ -160,7 +160,9 @@ def _choice_and_text(choice: Read, other: Read) -> bool:
     body = choice.value[1]
     if body is not None:
         return same(body, other)
-    return other.kind == "expression" and choice.text.strip("()[].").islower() and choice.text.strip("()[].") == other.text
+    return (
+        other.kind == "expression" and choice.text.strip("()[].").islower() and choice.text.strip("()[].") == other.text
+    )
 
 
 def _named_relations(a: Read, b: Read) -> bool:
@@ -172,9 +174,10 @@ def _named_relations(a: Read, b: Read) -> bool:
 def _as_equation(found: Read) -> Tree | None:
     if found.kind == "equation":
         return found.value
-    plain = found.kind in ("expression", "number") and not found.unit and not isinstance(found.value, float)
-    label = parse(found.label) if found.label and plain else None
-    return label and difference(label, quantities.as_tree(found.value))
+    if found.kind not in ("expression", "number") or found.unit or isinstance(found.value, float) or not found.label:
+        return None
+    label, value = parse(found.label), quantities.as_tree(found.value)
+    return label and difference(label, value)
 
 
 def _number_and_tree(number: Read, expression: Read) -> bool:

@@ -1,8 +1,8 @@
 """What expressions are worth. The door to mpmath, the numerical half of SymPy.
 
-Every variable is put to fixed odd rational values at three points. Values are exact fractions as long as they can be, and
-numbers of `PRECISION` bits from the first root or sine on. Numbers of more than `MAX_BITS` bits are not computed; what
-agrees to half the precision at these sizes is the same.
+Every variable is put to fixed odd rational values at three points. Values are exact fractions as long as they can be,
+and numbers of `PRECISION` bits from the first root or sine on. Numbers of more than `MAX_BITS` bits are not computed;
+what agrees to half the precision at these sizes is the same.
 
 Time is that of the computing thread alone, so nothing depends on what else the process does, and a computation that ran
 out of it is not remembered.
@@ -274,6 +274,10 @@ def _product(*values: Value) -> Value:
     return total
 
 
+def _inverse(value: Value) -> Value:
+    return 1 / value
+
+
 def _power(base: Value, exponent: Value) -> Value:
     if isinstance(base, Fraction):
         size = max(base.numerator.bit_length(), base.denominator.bit_length()) * abs(exponent)
@@ -329,7 +333,7 @@ def _logarithm(value: Value, base: Value | None = None) -> Value:
 
 
 OPERATIONS: dict[str, Callable[..., Value]] = {
-    **{"+": _total, "*": _product, "/": lambda value: 1 / value, "^": _power, "root": _root, "abs": abs},
+    **{"+": _total, "*": _product, "/": _inverse, "^": _power, "root": _root, "abs": abs},
     **{"!": _factorial, "binom": _binomial, "log": _logarithm},
 }
 """What is not a function of mpmath by the same name."""

@@ -60,12 +60,12 @@ _HEADING = lazy(
 )
 
 _WORD = (
-    r"answers?|ans|correct (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|odpowiedź|"
-    r"ответ|відповідь|cevap|उत्तर|উত্তর|الجواب|الإجابة|جواب|答案|答え|答|정답|답"
+    r"answers?|ans|correct (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|"
+    r"odpowiedź|ответ|відповідь|cevap|उत्तर|উত্তর|الجواب|الإجابة|جواب|答案|答え|答|정답|답"
 )
 _IS = (
-    r"(?:(?:turn(?:s|ed)? out to be|seems? to be|would be|will be|must be|should be|is|are|be|was|ist|est|es|é|è|är|jest)(?![A-Za-z])"
-    r"|[=:：为是は])"
+    r"(?:(?:turn(?:s|ed)? out to be|seems? to be|(?:would|will|must|should) be|is|are|be|was|ist|est|es|é|è|är|jest)"
+    r"(?![A-Za-z])|[=:：为是は])"
 )
 _STATED = lazy(
     rf"(?<![A-Za-z])(?:{_WORD})[*_]*"
@@ -74,9 +74,8 @@ _STATED = lazy(
     re.IGNORECASE,
 )
 _LEAD = lazy(
-    r"[\s*_:：]*(?:(?:(?:therefore|thus|then|simply|just|indeed|exactly|still|only|approximately|about|equal to|given by|"
-    r"now|a total of|the)\b(?! [a-z])|option\b|choice\b|equal to|given by|exactly|still|only|a total of|approximately|about|"
-    r"that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
+    r"[\s*_:：]*(?:(?:(?:therefore|thus|then|simply|just|indeed|now|the)\b(?! [a-z])|option\b|choice\b|equal to|"
+    r"given by|exactly|still|only|a total of|approximately|about|that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
     re.IGNORECASE,
 )
 _MATH = lazy(
@@ -90,7 +89,8 @@ _CHOICE = lazy(
     r"(?!\s+(?:[a-z]{3,}\.?$|[A-Z]\.))(?=[\s.:,*]|$)"
 )
 _END = lazy(
-    r"\n|(?:[.?!]+|\\\.)(?=[\s*\"'”]|$)|[。！？]|\s*(?:です|である|입니다|이다)|,?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
+    r"\n|(?:[.?!]+|\\\.)(?=[\s*\"'”]|$)|[。！？]|\s*(?:です|である|입니다|이다)|"
+    r",?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
     r"|\*\*|;\s+(?=[A-Za-z])|\s+[-–—]\s+(?=[A-Za-z])"
 )
 _NOT_BUT = lazy(r"(?:not|n't)\s+.{1,60}?,?\s*\b(?:but|it is|it's)\s+(?:rather\s+)?", re.IGNORECASE)
@@ -98,12 +98,15 @@ _APPOSITION = lazy(
     r"(?:\bwhich\s+(?:is|equals|gives|makes|comes to)|,|\bi\.e\.,?|\bnamely)\s+([^,]{1,60})$", re.IGNORECASE
 )
 _EXPLANATION = lazy(
-    r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|given|we|you|that|"
-    r"to)\b",
+    r"(?:the (?:sum|number|product|difference|amount|total|value|same)|found|obtained|first|calculated|given|we|you|"
+    r"that|to)\b",
     re.IGNORECASE,
 )
 _ASIDE = lazy(r"(?<=[^\s(\[{=])\s+\((?![^()]*[,;])[^()]*\)\s*$|<<[^<>]*>>")
-_ABBREVIATED = lazy(r"(?<=\b[A-Z]\.) (?=[a-z]|[A-Z]\.)|(?<=[A-Z]\. [A-Z]\.) (?=[A-Z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)")
+_ABBREVIATED = lazy(
+    r"(?<=\b[A-Z]\.) (?=[a-z]|[A-Z]\.)|(?<=[A-Z]\. [A-Z]\.) (?=[A-Z])|(?<=\b(?:Mr|Dr|St|vs|Ms))\. |"
+    r"(?<=[ap]\.m)\.|(?<=\b[A-Z])\.(?=[A-Z]\.)"
+)
 
 _FIGURE = (
     r"(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?:\.\d{3})+,\d+|"
@@ -113,8 +116,9 @@ _TIMES_TEN = r"\s*(?:×|x|\\times|\\cdot|·|\*)\s*10\s*(?:\^\s*\{?\s*[-−+]?\d+
 _SCALES = r"(?:\s+(?:hundred|thousand|million|billion|trillion|dozen)\b)"
 _MONEY_SIGN = "[$€£¥₹₩]"
 _LAST = lazy(
-    rf"(?<![A-Za-z0-9_^.\\])(?<!\^\{{)(?P<sign>(?<![A-Za-z0-9_)\]}}])(?<![0-9)\]}}%][ ]){_MINUS}(?=[\d.$€£\\]))?{_MONEY_SIGN}?\s?(?:"
-    r"\d{4}-\d{2}-\d{2}(?![\d-])|\d{1,2}[./]\d{1,2}[./]\d{4}(?!\d)|\d{1,2}(?::\d{1,2})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|"
+    rf"(?<![A-Za-z0-9_^.\\])(?<!\^\{{)(?:(?<![A-Za-z0-9_)\]}}])(?<![0-9)\]}}%][ ]){_MINUS}(?=[\d.$€£\\]))?"
+    rf"{_MONEY_SIGN}?\s?(?:\d{{4}}-\d{{2}}-\d{{2}}(?![\d-])|\d{{1,2}}[./]\d{{1,2}}[./]\d{{4}}(?!\d)|"
+    r"\d{1,2}(?::\d{1,2})+(?:\s?[ap]\.?m\b\.?)?|\d{1,2}\s?[ap]\.?m\b\.?|"
     r"(?:\d+\s*)?\\[dt]?frac\{-?\d+\}\{-?\d+\}|"
     rf"\d+(?:\.\d+)?[eE][-+]?\d+(?![A-Za-z0-9])|{_FIGURE}{_TIMES_TEN}|\d+\s+\d+/\d+(?![\d/])|"
     r"\d+–\d+(?!\d)|\d+,\d{1,2}(?=\s?(?:€|%|[a-zа-я]{2}))|"
@@ -125,7 +129,8 @@ _DURATION = lazy(
     r"(?:months?|weeks?|days?|hours?|minutes?|seconds?))+|\d+\s+(?:feet|foot|ft)\s+(?:and\s+)?\d+\s+(?:inch(?:es)?|in)\b"
 )
 _NAMED_DATE = lazy(
-    r"[^\W\d_]{3,}\.? \d{1,2}(?:st|nd|rd|th)?(?:, \d{4})?(?!\d)|\d{1,2}(?:st|nd|rd|th|\.)? (?:of |de )?[^\W\d_]{3,}\.?,?(?: (?:de )?\d{4})?"
+    r"[^\W\d_]{3,}\.? \d{1,2}(?:st|nd|rd|th)?(?:, \d{4})?(?!\d)|"
+    r"\d{1,2}(?:st|nd|rd|th|\.)? (?:of |de )?[^\W\d_]{3,}\.?,?(?: (?:de )?\d{4})?"
     r"|[^\W\d_]{3,} \d{4}(?!\d)"
 )
 _QUANTITY = lazy(rf"((?:{_MINUS}\s?)?{_MONEY_SIGN}?\s?{_FIGURE}(?:\s?\\?%)?)((?:\s+[A-Za-z]{{2,}})+)")

@@ -62,7 +62,9 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, list[str | No
             try:
                 yield _row(json.loads(line))
             except (ValueError, RecursionError) as exc:
-                raise InputError(f"Line {number} of {str(path)!r} cannot be used ({exc}); it must be {WANTED}.") from exc
+                raise InputError(
+                    f"Line {number} of {str(path)!r} cannot be used ({exc}); it must be {WANTED}."
+                ) from exc
 
 
 def _row(row: Any) -> tuple[str, list[str | None]]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from latent_memory_plugin.answers.patterns import lazy
+from latent_memory_plugin.answers.patterns import lazy, one_line
 
 MAX_CHARACTERS = 200
 """Longer expressions are not read."""
 MAX_DEPTH = 12
 """Brackets within brackets."""
-TRIGONOMETRIC = ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"]
+TRIGONOMETRIC = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")
 FUNCTIONS = {*TRIGONOMETRIC, *(f"arc{name}" for name in TRIGONOMETRIC), "ln", "log", "lg", "exp", "abs"}
 MANY = {"max", "min", "gcd", "lcm"}
 """Functions of several arguments."""
@@ -28,42 +28,8 @@ _GREEK = lazy(
     r"varphi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Pi|Sigma|Phi|Psi|Omega|ell|hbar)"
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}", "⦃": "⦄"}
-_STOPS = {
-    r"\rfloor",
-    r"\rceil",
-    *[
-        ")",
-        "]",
-        "}",
-        "⦄",
-        "+",
-        "-",
-        ",",
-        "=",
-        "<",
-        ">",
-        "≤",
-        "≥",
-        "≠",
-        "!",
-        "^",
-        "_",
-        "*",
-        "/",
-        "'",
-        "°",
-        "∞",
-        "&",
-        ";",
-        ":",
-        "±",
-    ],
-    "**",
-    r"\cdot",
-    r"\times",
-    r"\div",
-    r"\choose",
-}
+_STOPS = one_line(r") ] } ⦄ + - , = < > ≤ ≥ ≠ ! ^ _ * / ' ° ∞ & ; : ± ** \cdot \times \div \choose \rfloor \rceil")
+"""What begins no factor."""
 _MAX_WORD = 3
 
 
@@ -197,12 +163,11 @@ class _Parser:
             raise Unreadable("a number follows a factor")
         mixed = self._tokens[self._at - 1][1].isdigit() and self._next == r"\frac"
         factor = self._power()
-        if not mixed or factor.name != "*" or len(factor.parts) != 2:
-            return factor
-        top, under = factor.parts
-        if top.name != "number" or under.parts[0].name != "number" or top.value >= under.parts[0].value:
-            return factor
-        raise Unreadable("a mixed number within an expression")
+        if mixed and all(isinstance(part.value or part.parts[0].value, Fraction) for part in factor.parts):
+            top, under = factor.parts[0].value, factor.parts[1].parts[0].value
+            if isinstance(top, Fraction) and isinstance(under, Fraction) and top < under:
+                raise Unreadable("a mixed number within an expression")
+        return factor
 
     def _signed_power(self) -> Tree:
         if self._next == "-":
@@ -318,13 +283,11 @@ class _Parser:
         return Tree("symbol", (), f"{token}_{self._index()}")
 
     def _index(self) -> str:
-        if self._next != "{":
-            return self._take()
-        self._take()
+        if self._take() != "{":
+            return self._tokens[self._at - 1][1]
         inner = ""
-        while self._next != "}":
-            inner += self._take()
-        self._take("}")
+        while (token := self._take()) != "}":
+            inner += token
         return inner
 
     def _function(self, name: str) -> Tree:
@@ -361,10 +324,10 @@ class _Parser:
         if self._next in ("(", "{"):
             opening = self._take()
             found = [self._sum()]
-            while several and self._next == ",":
-                self._take()
+            while (token := self._take()) == "," and several:
                 found.append(self._sum())
-            self._take(_CLOSING[opening])
+            if token != _CLOSING[opening]:
+                raise Unreadable(f"{token!r} in place of a closing bracket")
             return tuple(found)
         found = [self._power()]
         while self._starts() and not self._is_name(self._next):

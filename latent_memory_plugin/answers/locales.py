@@ -8,30 +8,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from latent_memory_plugin.answers.patterns import lazy
+from latent_memory_plugin.answers.patterns import lazy, one_line
 
-LANGUAGES = [
-    "en",
-    "de",
-    "fr",
-    "es",
-    "pt",
-    "it",
-    "nl",
-    "da",
-    "sv",
-    "pl",
-    "ru",
-    "uk",
-    "tr",
-    "hi",
-    "bn",
-    "ar",
-    "fa",
-    "zh",
-    "ja",
-    "ko",
-]
+LANGUAGES = ("en", *sorted(one_line("de fr es pt it nl da sv pl ru uk tr hi bn ar fa zh ja ko")))
 """Where two of them mean different things by one word, the first one counts: a billion is 10^9."""
 
 _DOLLARS = frozenset({"USD", "AUD", "CAD", "NZD", "SGD", "HKD", "EUR"})

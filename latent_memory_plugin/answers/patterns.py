@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled on first use, so that importing the package compiles none of its eighty."""
+"""Regular expressions that are compiled on first use, so that importing the package compiles none of them."""
 
 import re
 from typing import Any, cast
@@ -24,3 +24,8 @@ class _Lazy:
 def lazy(text: str, flags: int = 0) -> re.Pattern[str]:
     """`re.compile`, later."""
     return cast("re.Pattern[str]", _Lazy(text, flags))
+
+
+def one_line(text: str) -> frozenset[str]:
+    """The words of a text, for tables that read better on one line."""
+    return frozenset(text.split())

@@ -8,7 +8,7 @@ from latent_memory_plugin.answers.grammar import FUNCTIONS, PI, TRIGONOMETRIC, T
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import plain
 from latent_memory_plugin.answers.numbers import NUMBER, Number, leading_number
-from latent_memory_plugin.answers.patterns import lazy
+from latent_memory_plugin.answers.patterns import lazy, one_line
 
 _CURRENCY = "[$＄¢-¥฿\u20a0-\u20c0]"
 _LEADING = lazy(rf"([+-]?)\s*(?:([A-Z]{{0,3}}{_CURRENCY})|([A-Z]{{3}}|Rs\.?)(?=\s*[0-9]))\s*(?=[+\-0-9.\\])")
@@ -35,12 +35,8 @@ _TIMES = lazy(
     r"centur(?:y|ies))"
 )
 _BEFORE = frozenset({"sq", "cu", "fl"})
-_FILLERS = frozenset(
-    ["unit", "units", "per", "a", "an", "the", "in", "of", "each", "old", "total", "ago", "long", "later", "away", "is"]
-)
-_PROSE = frozenset(
-    ["is", "are", "was", "were", "because", "so", "and", "or", "which", "that", "for", "to", "with", "than"]
-)
+_FILLERS = one_line("unit units per a an the in of each old total ago long later away is")
+_PROSE = one_line("is are was were because so and or which that for to with than")
 _MAX_WORDS = 5
 _COMPOUND = lazy(rf"(?:(?:{NUMBER})\s*(?:[^\W\d_]+\.?|['\"])(?:,?\s+and\s+|,\s*|\s*)){{2,4}}")
 _PART = lazy(rf"({NUMBER})\s*([^\W\d_]+|['\"])")
@@ -100,9 +96,9 @@ def _leading_currency(said: str) -> tuple[str, str, str]:
 
 def _scaled(value: Number, tail: str, currency: str) -> tuple[Number, str]:
     """1.5 million people, $2M: the value counted out, and what is left."""
-    if tail and tail[0] in _SHORT_SCALE and (currency or tail[0] in "MB") and not tail[1:2].isalpha():
-        if currency or isinstance(value, Fraction) or value >= 10:
-            return _plain(value * _SHORT_SCALE[tail[0]]), tail[1:].strip()
+    short = tail[:1] in ("M", "B") and (isinstance(value, Fraction) or value >= 10)
+    if tail[:1] in _SHORT_SCALE and (currency or short) and not tail[1:2].isalpha():
+        return _plain(value * _SHORT_SCALE[tail[0]]), tail[1:].strip()
     if (match := _SCALE.fullmatch(tail)) and len(match[1]) < 20:
         word = match[1].casefold()
         if (scale := locales.scales().get(word)) and (currency or not tail[0].isalpha() or not tail[0].isascii()):

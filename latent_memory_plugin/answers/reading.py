@@ -16,7 +16,7 @@ from latent_memory_plugin.answers.grammar import Tree, difference, parse, symbol
 from latent_memory_plugin.answers.kinds import Read
 from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal, plain
 from latent_memory_plugin.answers.numbers import NUMBER, parse_number
-from latent_memory_plugin.answers.patterns import lazy
+from latent_memory_plugin.answers.patterns import lazy, one_line
 
 Reader = Callable[[str], Read | None]
 
@@ -32,7 +32,8 @@ _MARK = lazy(
 )
 _THOUSANDS = lazy(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
 _APPROXIMATELY = lazy(
-    r"(?:[~≈]|(?:the\s+)?(?:final\s+)?answer(?:\s+is\b:?|:)|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*", re.I
+    r"(?:[~≈]|(?:the\s+)?(?:final\s+)?answer(?:\s+is\b:?|:)|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*",
+    re.I,
 )
 _CODE = lazy(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
 
@@ -89,36 +90,7 @@ _MATRIX = lazy(r"\[?\(?\s*\\begin\s*\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.
 _REALS = lazy(r"\\mathbb\s*\{?\s*R\s*\}?|(?:all|any|every) real (?:numbers?|values?)", re.IGNORECASE)
 _ROW_END, _CELL_END = lazy(r"\\\\"), "&"
 _SIGN_WORD = lazy(r"^(?:negative|minus)\s+(?=[0-9.\\])", re.IGNORECASE)
-_COMMON = frozenset(
-    [
-        "am",
-        "an",
-        "as",
-        "at",
-        "be",
-        "by",
-        "do",
-        "go",
-        "he",
-        "if",
-        "in",
-        "is",
-        "it",
-        "me",
-        "my",
-        "no",
-        "of",
-        "oh",
-        "ok",
-        "on",
-        "or",
-        "so",
-        "to",
-        "up",
-        "us",
-        "we",
-    ]
-)
+_COMMON = one_line("am an as at be by do go he if in is it me my no of oh ok on or so to up us we")
 """Two letters that are an English word and no product."""
 
 
@@ -434,14 +406,15 @@ def _inequality(text: str) -> Read | None:
     trees = [tree for tree in map(parse, sides) if tree]
     if not 2 <= len(trees) == len(sides) <= 3 or len(signs) != len(sides) - 1:
         return None
-    halves = [_half_line(*two, sign) for *two, sign in zip(trees, trees[1:], signs, strict=False)]
+    halves = [_half_line(left, right, sign) for left, right, sign in zip(trees, trees[1:], signs, strict=False)]
     names, sets = {half[0] for half in halves if half}, [half[1] for half in halves if half]
     if len(names) == 1 and len(sets) == len(signs) and ("≠" not in signs or len(signs) == 1):
         return Read("inequality", sets[0] if len(sets) == 1 else reals.both(*sets), "", "", *names)
     if len(signs) != 1 or not symbols(trees[0]) | symbols(trees[1]):
         return None
     left, right = trees if signs[0] in "<≤≠" else trees[::-1]
-    return Read("inequality", (_TURNED.get(signs[0], signs[0]) if signs[0] in ">≥" else signs[0], difference(left, right)))
+    sign = signs[0] if signs[0] in "<≤≠" else _TURNED[signs[0]]
+    return Read("inequality", (sign, difference(left, right)))
 
 
 def _half_line(left: Tree, right: Tree, sign: str) -> tuple[str, tuple[reals.Piece, ...]] | None:

@@ -60,9 +60,9 @@ def without_equality(answers: Sequence[str | None]) -> str:
         return ""
     kinds = " and ".join(sorted({read(answer).kind for answer in strings}))
     return (
-        f"{len(strings)} of {len(named)} answers are {kinds}, such as {strings[0]!r:.60}, and two of these are the same "
-        "only letter by letter, so their vote means nothing. Pass extract= (the short answer in a completion), equal= "
-        "(when two answers are the same) or reward= (what judges one)."
+        f"{len(strings)} of {len(named)} answers are {kinds}, such as {strings[0]!r:.60}, and two of these are the "
+        "same only letter by letter, so their vote means nothing. Pass extract= (the short answer in a completion), "
+        "equal= (when two answers are the same) or reward= (what judges one)."
     )
 
 
@@ -77,9 +77,8 @@ def merged(answers: Sequence[str | None], equal: EqualAnswers = equal_answers) -
         rivals = classes if own is None else [homes[own]] if own in homes else others
         home = next((members for members in rivals if _belongs(spelling, members, equal)), None)
         if home is None:
-            home: list[str | None] = []
+            home = homes[own] = []
             classes.append(home)
-            homes[own] = home
         home.append(spelling)
         if own is None and all(home is not other for other in others):
             others.append(home)

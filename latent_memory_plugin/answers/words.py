@@ -7,6 +7,7 @@ text2num (3.1, 2026) reads eight languages; word2number, which is usually named,
 import importlib
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,17 +21,6 @@ _NUMBER_WORD = lazy(
     r"(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|[mbtr]+illion|half|quarter|third|dozen)s?\b"
 )
 _UNIT = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4, "third": 3, "thirds": 3}
-_FIGURES: tuple[tuple[re.Pattern[str], Any], ...] = (
-    (lazy(r"^(minus )?an? (?=[0-9]|dozen|half|quarter|third)"), r"\1"),
-    (lazy(r"^(minus )?(?=dozen)"), r"\g<1>1 "),
-    (lazy(r"^minus (?=[0-9])"), "-"),
-    (
-        lazy(r"^(-?[0-9]+)((?: and| an?)*) (half|halves|quarters?|thirds?|[0-9]+(?:th|rd)s?)\b(?! of)"),
-        lambda found: _part(found),
-    ),
-    (lazy(r"^(half|quarter)\b(?! of)"), lambda found: f"1/{_UNIT[found[1]]}"),
-    (lazy(r"^(-?[0-9/]+) (?:of )?an? (?=[a-z])"), r"\1 "),
-)
 _HAN = "〇零一二三四五六七八九十百千万萬億亿兆两兩壹貳叁肆伍陸柒捌玖拾佰仟"
 _MAX_HAN = 20
 
@@ -69,6 +59,24 @@ def _part(match: re.Match[str]) -> str:
     whole, joint, word = match.groups()
     under = _UNIT.get(word) or int(re.sub(r"\D", "", word))
     return f"{whole} 1/{under}" if joint else f"{whole}/{under}"
+
+
+def _half(match: re.Match[str]) -> str:
+    return f"1/{_UNIT[match[1]]}"
+
+
+_FIGURES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (lazy(r"^(minus )?an? (?=[0-9]|dozen|half|quarter|third)"), r"\1"),
+    (lazy(r"^(minus )?(?=dozen)"), r"\g<1>1 "),
+    (lazy(r"^minus (?=[0-9])"), "-"),
+    (
+        lazy(r"^(-?[0-9]+)((?: and| an?)*) (half|halves|quarters?|thirds?|[0-9]+(?:th|rd)s?)\b(?! of)"),
+        _part,
+    ),
+    (lazy(r"^(half|quarter)\b(?! of)"), _half),
+    (lazy(r"^(-?[0-9/]+) (?:of )?an? (?=[a-z])"), r"\1 "),
+)
+"""What is put right after number words became figures, in this order."""
 
 
 def number(text: str) -> int | None:

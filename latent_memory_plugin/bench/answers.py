@@ -1,10 +1,11 @@
-"""How fast answers are compared, beside math-verify in the same run, and whether any two of different meaning are merged.
+"""How fast answers are compared, beside math-verify in the same run, and whether answers of different meaning merge.
 
-Pairs are made of answers whose meaning is known because they were written from it, out of a small range of numbers, so that
-readings that miss the kind (2024-05-12 as 2007, 10-20 as -10) meet each other often.
+Pairs are made of answers whose meaning is known because they were written from it, out of a small range of numbers, so
+that readings that miss the kind (2024-05-12 as 2007, 10-20 as -10) meet each other often.
 """
 
 import importlib
+import itertools
 import random
 import time
 from collections import Counter
@@ -79,7 +80,7 @@ def _vote_milliseconds(answers: Sequence[str], advance: Advance) -> dict[str, fl
 def _math_verify(answers: Sequence[str]) -> float:
     """Milliseconds of `verify(parse(a), parse(b))`, the mean over neighbours."""
     library: Any = importlib.import_module("math_verify")
-    pairs = list(zip(answers, answers[1:], strict=False))[:24]
+    pairs = list(itertools.pairwise(answers))[:24]
     library.verify(*(library.parse(f"${answer}$") for answer in pairs[0]))
     started = time.perf_counter()
     for first, second in pairs:
@@ -152,7 +153,12 @@ def _time(rng: random.Random) -> Made:
 def _date(rng: random.Random) -> Made:
     year, month, day = rng.choice((2020, 2024)), rng.randint(1, 12), rng.randint(1, 28)
     name = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[month - 1]
-    spelled = [f"{year}-{month:02}-{day:02}", f"{name} {day}, {year}", f"{day:02}.{month:02}.{year}", f"{day} {name} {year}"]
+    spelled = [
+        f"{year}-{month:02}-{day:02}",
+        f"{name} {day}, {year}",
+        f"{day:02}.{month:02}.{year}",
+        f"{day} {name} {year}",
+    ]
     return Made("date", rng.choice(spelled), frozenset({("date", year, month, day)}))
 
 
@@ -208,7 +214,12 @@ def _choice(rng: random.Random) -> Made:
     if rng.random() < 0.5:
         return Made("choice", rng.choice((letter, f"({letter})", f"{letter})")), frozenset({("choice", letter)}))
     value = Fraction(rng.randint(1, 30))
-    return Made("choice", f"({letter}) {value}", frozenset({("text", letter, value), ("number", value)}), frozenset({("choice", letter)}))
+    return Made(
+        "choice",
+        f"({letter}) {value}",
+        frozenset({("text", letter, value), ("number", value)}),
+        frozenset({("choice", letter)}),
+    )
 
 
 def _class(rng: random.Random) -> Made:
@@ -232,7 +243,9 @@ def _version(rng: random.Random) -> Made:
 
 
 def _name(rng: random.Random) -> Made:
-    text = rng.choice(("Paris", "London", "Evelyn", "Co", "CO", "MeV", "meV", "listen", "silent", "A-", "A+", "C++", "C#"))
+    text = rng.choice(
+        ("Paris", "London", "Evelyn", "Co", "CO", "MeV", "meV", "listen", "silent", "A-", "A+", "C++", "C#")
+    )
     return Made("name", text, frozenset({("name", text)}))
 
 

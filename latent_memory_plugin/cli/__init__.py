@@ -23,7 +23,17 @@ from typing import Annotated
 import typer
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.cli import asking, checking, forgetting, growing, learning, looking, measuring, moving, reading
+from latent_memory_plugin.cli import (
+    asking,
+    checking,
+    forgetting,
+    growing,
+    learning,
+    looking,
+    measuring,
+    moving,
+    reading,
+)
 
 __all__ = ["app", "main"]
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import checking, conforming, growing, output, reading, speeding, streaming, sweeping, working
+from latent_memory_plugin.cli import (
+    checking,
+    conforming,
+    growing,
+    output,
+    reading,
+    speeding,
+    streaming,
+    sweeping,
+    working,
+)
 from latent_memory_plugin.cli.options import MODEL_ONLY, REPORT_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`answers` and `bench answers`: what kinds of answers a file of completions holds, and how well they are told apart."""
+"""`answers` and `bench answers`: what kinds of answers a file holds, and how well kinds are told apart."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
