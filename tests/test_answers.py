@@ -1,7 +1,7 @@
-r"""Text → answer, and "are these two answers equal?": kinds first, extraction by place, equality by meaning, both within
-bounds."""
+r"""Text → answer, and "are these two answers equal?": kinds first, extraction by place, equality by meaning."""
 
 import itertools
+import json
 import random
 import subprocess
 import sys
@@ -9,17 +9,20 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from answer_pairs import BARE, DIFFERENT, EXTRACTED, SAME
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from latent_memory_plugin.answers import agree, bare, equal, equality, evaluation, extract, read
 from latent_memory_plugin.answers.kinds import BRIDGES, KINDS
 from latent_memory_plugin.answers.numbers import parse_number
-from latent_memory_plugin.answers.vote import vote
+from latent_memory_plugin.answers.vote import vote, without_equality
 from latent_memory_plugin.bench.answers import make, may_be_equal
+from latent_memory_plugin.cli import app
 
 SPELLINGS = [
     # decoration
@@ -525,7 +528,7 @@ def test_extraction_takes_time_in_proportion_to_the_text(piece: str) -> None:
 
 
 def test_the_time_of_other_threads_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same expressions get a value beside a thread that computes all the time, in a bound of little more than theirs."""
+    """The same expressions get a value beside threads that compute all the time, in a bound of little more."""
     texts = [f"\\sin(x+{number})+\\cos(x)+\\ln({number}+2)" for number in range(5)]
     evaluation._sample.cache_clear()
     start = time.thread_time()
@@ -574,3 +577,73 @@ def test_numbers_and_words_are_compared_without_loading_libraries() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+# -- the page and the command ------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "answers.md"
+
+
+def test_the_page_has_every_kind_and_bridge() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert not [kind for kind, row in KINDS.items() if f"| {kind} | " not in page or row.value not in page]
+    assert not [pair for pair, why in BRIDGES.items() if f"| {' and '.join(sorted(pair))} | {why} |" not in page]
+
+
+def test_the_command_shows_kinds_and_classes_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "completions.jsonl"
+    rows = [
+        {"question": "a", "rollouts": ["so \\boxed{1/2}", "The answer is 0.5.", "I don't know"]},
+        {"question": "b", "answer": "2x+3"},
+        {"question": "b", "text": "The answer is 3+2x."},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    result = CliRunner().invoke(app, ["answers", str(file), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.output)["groups"]
+    assert [(one["answer"], one["kind"], one["count"]) for one in first["classes"]] == [
+        ("1/2", "number", 2),
+        (None, "no answer", 1),
+    ]
+    assert [(one["answer"], one["kind"], one["count"]) for one in second["classes"]] == [("2x+3", "expression", 2)]
+
+
+@pytest.mark.parametrize("line", ["not json", "3", '{"question": "a"}', '{"text": [[1]]}'])
+def test_a_line_that_holds_no_completion_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(f'"The answer is 5."\n{line}\n', encoding="utf-8")
+    result = CliRunner().invoke(app, ["answers", str(file)])
+    assert result.exit_code == 1
+    assert "Line 2 of" in result.output
+
+
+def test_a_vote_on_prose_says_that_it_means_nothing() -> None:
+    answers = [f"The {word} fox ran over the hill and then it slept for long." for word in ("red", "old", "shy")]
+    with pytest.warns(UserWarning, match=r"3 of 3 answers are text.*extract=.*equal=.*reward="):
+        vote(answers)
+    assert "reward=" in without_equality(["def f(x):\n    return x", "def f(y):\n    return y"])
+    assert without_equality(["1", "2", "3"]) == without_equality([None]) == ""
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_vote_on_prose_that_a_reward_or_an_equality_judges_says_nothing() -> None:
+    answers = [f"The {word} fox ran over the hill and then it slept for long." for word in ("red", "old", "shy")]
+    vote(answers, confirmed=True)
+    assert len(vote(answers, equal=lambda a, b: True).counts) == 1
+
+
+UNDECLARED = "We add 3 and 4 to get 7, and then we go home and sleep for long."
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("First we add 3 and 4 and get 7. Then we double that. The answer is 14.", "14"),
+        (
+            "We add 3 and 4 to get 7, and then we go home and sleep for long.",
+            "We add 3 and 4 to get 7, and then we go home and sleep for long.",
+        ),
+    ],
+)
+def test_of_a_completion_in_prose_that_is_handed_over_only_a_declared_answer_is_taken(text: str, answer: str) -> None:
+    assert bare(text) == answer

@@ -149,17 +149,25 @@ def extract(text: str, *, finished: bool = True) -> str | None:
     said = _after_thought(text)
     if said is None:
         return None
-    declared = _field(said) or _boxed(said)
-    if declared or finished:
-        return declared or _after_hashes(said) or _stated(said) or _whole(said) or _last_quantity(said)
-    whole = _COMPLETE.match(said)
-    return (_after_hashes(whole[0]) or _stated(whole[0])) if whole else None
+    if finished:
+        return _declared(said) or _whole(said) or _last_quantity(said)
+    complete = _COMPLETE.match(said)
+    return _field(said) or _boxed(said) or (_declared(complete[0]) if complete else None)
+
+
+def _declared(said: str) -> str | None:
+    return _field(said) or _boxed(said) or _after_hashes(said) or _stated(said)
 
 
 def bare(text: str) -> str | None:
     """An answer that was handed over: a corrected answer, a label, a field of a file. It is taken as it is, without the
-    white space around it, and never searched; None where it is empty."""
-    return text.strip() or None
+    white space around it, and never searched; None where it is empty.
+
+    Only where it is a whole completion in prose, the answer that this declares is taken (places 1 to 4).
+    """
+    said = text.strip()
+    prose = said and read(said).kind == "text" and _after_thought(said)
+    return (_declared(prose) if prose else None) or said or None
 
 
 def _after_thought(text: str) -> str | None:
