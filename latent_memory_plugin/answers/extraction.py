@@ -17,8 +17,9 @@ What stands before `</think>` is no answer, and a thought that is not closed has
 import json
 import re
 from collections.abc import Callable
+from typing import Any, cast
 
-from latent_memory_plugin.answers import locales
+from latent_memory_plugin.answers import locales, quantities
 from latent_memory_plugin.answers.kinds import KINDS
 from latent_memory_plugin.answers.normal import DASHES
 from latent_memory_plugin.answers.patterns import lazy
@@ -53,6 +54,8 @@ _COMPLETE = lazy(r".*(?:\n|[.!?]\s|\$|\\\)|\\\]|\*\*)", re.DOTALL)
 """What of a completion that was cut off is complete."""
 
 _BRACES = lazy(r"\\(?P<box>boxed|fbox|framebox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
+_JOINT = lazy(r"[\s$]*(?:,|,?\s*\\?(?:and|or|text\s*\{\s*(?:and|or)\s*\}))[\s$]*")
+_AND = lazy(r"\s*(?:,?\s*(?:and|or)\b|,)\s*")
 _BARE_BOX = lazy(r"\\boxed\s*([^\s{}$\\]+)")
 _HASHES = lazy(r"(?:^[ \t>*]*|(?<=[.!?)0-9]) +)####(?!#):? *([^\n]+)", re.MULTILINE)
 _HEADING = lazy(
@@ -60,7 +63,7 @@ _HEADING = lazy(
 )
 
 _WORD = (
-    r"answers?|ans|correct (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|"
+    r"answers?|ans|(?:correct|right|best|final) (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|"
     r"odpowiedź|ответ|відповідь|cevap|उत्तर|উত্তর|الجواب|الإجابة|جواب|答案|答え|答|정답|답"
 )
 _IS = (
@@ -70,12 +73,14 @@ _IS = (
 _STATED = lazy(
     rf"(?<![A-Za-z])(?:{_WORD})[*_]*"
     rf"(?:(?:\s+(?:to|for|of|in|as|choice|option|here|therefore|thus|then)\b[^.:\n]{{0,60}}?)?\s*{_IS}"
-    rf"|(?<=ANSWER)\s+(?=\S+\s*$))|\bresult\s+(?:is|=|:)(?=\s)",
+    rf"|(?<=ANSWER)\s+(?=\S+\s*$))|\bresult\s+(?:is|=|:)(?=\s)"
+    r"|\(?\b((?-i:[A-J]))\b\)?(?:\*\*)?\s+is\s+(?:the\s+)?(?:correct|right|best)\b"
+    r"|\bI(?:'d| would)?\s+(?:choose|pick|select)\s+(?:option\s+)?\(?((?-i:[A-J]))\b",
     re.IGNORECASE,
 )
 _LEAD = lazy(
-    r"[\s*_:：]*(?:(?:(?:therefore|thus|then|simply|just|indeed|now|the)\b(?! [a-z])|option\b|choice\b|equal to|"
-    r"given by|exactly|still|only|a total of|approximately|about|that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
+    r"[\s*_:：,]*(?:(?:(?:therefore|thus|then|simply|just|indeed|now|the)\b(?! [a-z])|option\b|choice\b|equal to|"
+    r"given by|of course|number(?=\s+\d)|#(?=\d)|[a-z]+ly\b(?=,?\s*[-$\\(\d])|exactly|still|only|a total of|approximately|about|that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
     re.IGNORECASE,
 )
 _MATH = lazy(
@@ -90,7 +95,7 @@ _CHOICE = lazy(
 )
 _END = lazy(
     r"\n|(?:[.?!]+|\\\.)(?=[\s*\"'”]|$)|[。！？]|\s*(?:です|である|입니다|이다)|"
-    r",?\s+(?:because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
+    r",?\s+(?:and not|because|since|where|assuming|but|so|and the|which)\b|,\s+(?!and\b|or\b)[a-z]{2,}"
     r"|\*\*|;\s+(?=[A-Za-z])|\s+[-–—]\s+(?=[A-Za-z])"
 )
 _NOT_BUT = lazy(r"(?:not|n't)\s+.{1,60}?,?\s*\b(?:but|it is|it's)\s+(?:rather\s+)?", re.IGNORECASE)
@@ -124,16 +129,14 @@ _LAST = lazy(
     r"\d+–\d+(?!\d)|\d+,\d{1,2}(?=\s?(?:€|%|[a-zа-я]{2}))|"
     rf"{_FIGURE}(?:\s?/\s?\d+(?![\d/]))?{_SCALES}?)(?:\s?\\?%)?"
 )
-_DURATION = lazy(
-    r"\d+(?:\.\d+)?\s+(?:years?|months?|weeks?|days?|hours?|minutes?)(?:(?:,?\s+and\s+|,\s+|\s+)\d+(?:\.\d+)?\s+"
-    r"(?:months?|weeks?|days?|hours?|minutes?|seconds?))+|\d+\s+(?:feet|foot|ft)\s+(?:and\s+)?\d+\s+(?:inch(?:es)?|in)\b"
-)
+_COMPOUND = lazy(rf"{_FIGURE}\s+[A-Za-z]+(?:(?:,?\s+and\s+|,\s+|\s+){_FIGURE}\s+[A-Za-z]+){{1,3}}")
 _NAMED_DATE = lazy(
     r"[^\W\d_]{3,}\.? \d{1,2}(?:st|nd|rd|th)?(?:, \d{4})?(?!\d)|"
     r"\d{1,2}(?:st|nd|rd|th|\.)? (?:of |de )?[^\W\d_]{3,}\.?,?(?: (?:de )?\d{4})?"
     r"|[^\W\d_]{3,} \d{4}(?!\d)"
 )
 _QUANTITY = lazy(rf"((?:{_MINUS}\s?)?{_MONEY_SIGN}?\s?{_FIGURE}(?:\s?\\?%)?)((?:\s+[A-Za-z]{{2,}})+)")
+_ODDS = lazy(r"\d+ (?:in|out of) (?:every )?\d+")
 _UNIT_END = lazy(r"\s+(?:of|for|to|at|in|on|by|when|if|after|before|from|with|that|and|or|he|she|they|it)\b")
 
 
@@ -149,10 +152,13 @@ def extract(text: str, *, finished: bool = True) -> str | None:
     said = _after_thought(text)
     if said is None:
         return None
+    field = _field(said)
+    if field is not None:
+        return field or None
     if finished:
         return _declared(said) or _whole(said) or _last_quantity(said)
     complete = _COMPLETE.match(said)
-    return _field(said) or _boxed(said) or (_declared(complete[0]) if complete else None)
+    return _boxed(said) or (_declared(complete[0]) if complete else None)
 
 
 def _declared(said: str) -> str | None:
@@ -177,8 +183,10 @@ def _after_thought(text: str) -> str | None:
 
 
 def _field(text: str) -> str | None:
-    """A tag, a field of JSON or of a Python literal, or the call of smolagents that ends a run."""
-    found, opened = "", None
+    """A tag, a field of JSON or of a Python literal, or the call of smolagents that ends a run; empty where that holds
+    nothing, None where there is none."""
+    found: str | None = None
+    opened = None
     for tag in _TAG.finditer(text) if "<" in text else ():
         if not tag[1]:
             opened = tag
@@ -188,38 +196,49 @@ def _field(text: str) -> str | None:
     if found:
         return found
     for match in _FIELD.finditer(text):
-        found = _value(text, match.end()) or found
+        value = _value(text, match.end())
+        found = (value and _stated(value)) or value or found or value
     for match in _CALL.finditer(text) if "final_answer(" in text else ():
         found = _tidy(match[2]) or found
-    return found or None
+    return found
 
 
 def _value(text: str, start: int) -> str | None:
-    """The JSON value or quoted text at a place; numbers as they are spelled."""
+    """The JSON value or quoted text at a place; numbers as they are spelled, null is empty."""
     if quoted := _QUOTED.match(text, start):
         return _tidy(quoted[1])
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return None if value is None else _tidy(value if isinstance(value, str) else text[start:end])
+    while isinstance(value, dict) and len(cast("dict[str, Any]", value)) == 1:
+        (value,) = cast("dict[str, Any]", value).values()
+        text, start, end = str(value), 0, len(str(value))
+    return "" if value is None else _tidy(value if isinstance(value, str) else text[start:end])
 
 
 def _boxed(text: str) -> str | None:
-    """The content of the box that opens last, so that of nested boxes the inner one counts."""
+    """The content of the box that opens last, so that of nested boxes the inner one counts; of boxes joined by commas or
+    "and" the contents of all."""
     opened: list[tuple[bool, int]] = []
-    start, found = -1, None
+    boxes: list[tuple[int, int, str]] = []
     for match in _BRACES.finditer(text) if "box" in text else ():
         if match["box"] or match["open"]:
-            opened.append((bool(match["box"]), match.end()))
+            opened.append((bool(match["box"]), match.end() if match["open"] else match.start()))
         elif match["close"] and opened:
-            is_box, inner = opened.pop()
-            content = _tidy(text[inner : match.start()]) if is_box and inner > start else ""
-            if content:
-                start, found = inner, content
-    if found is None and (plain := _BARE_BOX.search(text)):
-        found = _tidy(plain[1])
-    return found or None
+            is_box, start = opened.pop()
+            content = _tidy(text[text.index("{", start) + 1 : match.start()]) if is_box else ""
+            if content and (not boxes or start > boxes[-1][0]):
+                boxes.append((start, match.end(), content))
+    if not boxes:
+        plain = _BARE_BOX.search(text)
+        return (_tidy(plain[1]) or None) if plain else None
+    joined = [boxes[-1][2]]
+    for (_, end, content), (start, *_) in zip(reversed(boxes[:-1]), reversed(boxes), strict=False):
+        if not _JOINT.fullmatch(text, end, start):
+            break
+        joined.insert(0, content)
+    return ", ".join(joined)
 
 
 def _after_hashes(text: str) -> str | None:
@@ -237,6 +256,8 @@ def _after_hashes(text: str) -> str | None:
 
 def _stated(text: str) -> str | None:
     for match in reversed(list(_STATED.finditer(text))):
+        if letter := match[1] or match[2]:
+            return letter
         if answer := _clause(text[match.end() : match.end() + 2 * _MAX_STATED]):
             return answer
     return None
@@ -253,7 +274,10 @@ def _clause(text: str) -> str | None:
     if choice := _CHOICE.match(text):
         return next(filter(None, choice.groups())).upper()
     if math := _MATH.match(text):
-        return _formula(math, text)
+        formulas = [_formula(math, text)]
+        while (joint := _AND.match(text, math.end())) and (math := _MATH.match(text, joint.end())):
+            formulas.append(_formula(math, text))
+        return ", ".join(formulas)
     hidden = _ABBREVIATED.sub(lambda found: found[0].replace(".", "\0").replace(" ", "\1"), text)
     end = _END.search(hidden, 1)
     clause = hidden[: end.start()] if end else hidden
@@ -302,7 +326,12 @@ def _right_side(clause: str) -> str:
 def _short_quantity(clause: str) -> str:
     """`18 dollars` of "18 dollars for the eggs"; other clauses unchanged."""
     quantity = _QUANTITY.match(clause)
-    if not quantity or re.match(r"\s+(?:and|or|to)\b", quantity[2]) or _DURATION.match(clause):
+    if (
+        not quantity
+        or re.match(r"\s+(?:and|or|to)\b", quantity[2])
+        or _COMPOUND.fullmatch(clause)
+        or _ODDS.match(clause)
+    ):
         return clause
     if quantity.end() < len(clause) and read(clause).kind not in ("text", "name"):
         return clause
@@ -326,9 +355,9 @@ def _last_quantity(text: str) -> str | None:
         last = match
     if last is None:
         return None
-    for pattern in (_DURATION, _NAMED_DATE):
+    for pattern, reader in ((_COMPOUND, quantities.compound), (_NAMED_DATE, locales.date)):
         for match in pattern.finditer(text, max(0, last.start() - 40)):
-            if match.end() >= last.end() and (pattern is _DURATION or locales.date(match[0])):
+            if match.end() >= last.end() and reader(match[0]):
                 return match[0]
     found = re.sub(rf"{_MONEY_SIGN}\s?", "", last[0]).strip()
     if re.fullmatch(r"-?\d+,\d{1,2}", found):  # a decimal comma, as what follows shows
