@@ -63,8 +63,8 @@ _HEADING = lazy(
 )
 
 _WORD = (
-    r"answers?|ans|(?:correct|right|best|final) (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|svar(?:et)?|"
-    r"odpowiedź|ответ|відповідь|cevap|उत्तर|উত্তর|الجواب|الإجابة|جواب|答案|答え|答|정답|답"
+    r"answers?|ans|(?:correct|right|best|final) (?:option|choice)|antwort|réponse|respuesta|resposta|risposta|antwoord|"
+    r"svar(?:et)?|odpowiedź|ответ|відповідь|cevap|उत्तर|উত্তর|الجواب|الإجابة|جواب|答案|答え|答|정답|답"
 )
 _IS = (
     r"(?:(?:turn(?:s|ed)? out to be|seems? to be|(?:would|will|must|should) be|is|are|be|was|ist|est|es|é|è|är|jest)"
@@ -80,7 +80,8 @@ _STATED = lazy(
 )
 _LEAD = lazy(
     r"[\s*_:：,]*(?:(?:(?:therefore|thus|then|simply|just|indeed|now|the)\b(?! [a-z])|option\b|choice\b|equal to|"
-    r"given by|of course|number(?=\s+\d)|#(?=\d)|[a-z]+ly\b(?=,?\s*[-$\\(\d])|exactly|still|only|a total of|approximately|about|that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
+    r"given by|of course|number(?=\s+\d)|#(?=\d)|[a-z]+ly\b(?=,?\s*[-$\\(\d])|exactly|"
+    r"still|only|a total of|approximately|about|that(?= there (?:is|are) no\b)|[~≈])[\s,:*]*)*",
     re.IGNORECASE,
 )
 _MATH = lazy(
@@ -218,8 +219,8 @@ def _value(text: str, start: int) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """The content of the box that opens last, so that of nested boxes the inner one counts; of boxes joined by commas or
-    "and" the contents of all."""
+    """The content of the box that opens last, so that of nested boxes the inner one counts; of boxes joined by commas
+    or "and" the contents of all."""
     opened: list[tuple[bool, int]] = []
     boxes: list[tuple[int, int, str]] = []
     for match in _BRACES.finditer(text) if "box" in text else ():

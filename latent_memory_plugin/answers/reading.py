@@ -18,8 +18,6 @@ from latent_memory_plugin.answers.normal import MAX_CHARACTERS, compact, normal,
 from latent_memory_plugin.answers.numbers import NUMBER, parse_number
 from latent_memory_plugin.answers.patterns import lazy, one_line
 
-Reader = Callable[[str], Read | None]
-
 SECONDS = 0.6
 """Processor time of its own thread that reading one answer may take; what is not computed then stays an expression."""
 _MAX_DEPTH = 6
@@ -31,9 +29,10 @@ _MARK = lazy(
     r"|(?P<sign>[=∈])|(?P<order>[<>≤≥≠])"
 )
 _THOUSANDS = lazy(r"(?<=[0-9]),(?=(?:[0-9]{2},)*[0-9]{3}(?![0-9]))")
-_APPROXIMATELY = lazy(
-    r"(?:[~≈]|(?:the\s+)?(?:final\s+)?answer(?:\s+is\b:?|:)|(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*",
-    re.I,
+_LEAD = lazy(
+    r"(?:[~≈]|(?:the\s+)?(?:final\s+)?answer(?:\s+is\b:?|:)|"
+    r"(?:about|approximately|approx\.?|around|roughly|exactly|circa|ca\.)\s+(?=\S*[0-9]))\s*",
+    re.IGNORECASE,
 )
 _CODE = lazy(r"```|^\s*(?:def|class|import|from|return|function|const|let|public|#include|SELECT)\b.*[;:({]", re.M)
 
@@ -52,7 +51,8 @@ _LETTER = lazy(
     r"(?:(?:option|choice|answer)\s+)?(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])\.?)", re.IGNORECASE
 )
 _LETTER_AND_TEXT = lazy(
-    r"(?:\(([A-J])\)[.:]?\s*(?![-+^*(/=])|\(?([A-Ja-j])\)[.:]?\s+|([A-E])\.\s+(?![a-z]|[A-Z]\.)|([A-J]):\s*)(?!\s|(?:and|or)\b|,)(.+)"
+    r"(?:\(([A-J])\)[.:]?\s*(?![-+^*(/=])|\(?([A-Ja-j])\)[.:]?\s+|([A-E])\.\s+(?![a-z]|[A-Z]\.)|([A-J]):\s*)"
+    r"(?!\s|(?:and|or)\b|,)(.+)"
 )
 
 _TIME = lazy(
@@ -114,7 +114,7 @@ def read(text: str) -> Read:
 def _answer(text: str, depth: int) -> Read:
     if depth > _MAX_DEPTH:
         return _name(text)
-    if lead := _APPROXIMATELY.match(text):
+    if lead := _LEAD.match(text):
         text = text[lead.end() :]
     for reader in READERS:
         found = reader(text, depth) if reader in _NESTED else reader(text)  # pyright: ignore[reportCallIssue]
@@ -229,22 +229,15 @@ def _range(text: str, depth: int) -> Read | None:
     if not (match := _RANGE.fullmatch(plain(text))):
         named = _LABELLED_RANGE.fullmatch(plain(text))
         found = _range(named[2], depth) if named and named[1].casefold() not in ("between", "from") else None
-        return found and named and replace(found, unit=f"{found.unit} {named[1]}".strip(), text=text)
+        return found and named and replace(found, unit=named[1], text=text)
     if re.search(r"\band\b", match[0]) and not match[0].casefold().startswith("between"):
         return None
     ends = [_answer(end.strip(), depth + 1) for end in match.groups()]
     if any(end.kind not in ("number", "quantity", "money", "time", "duration") for end in ends):
         return None
-    measured = next((end for end in reversed(ends) if end.unit), None)
-    return Read(
-        "range",
-        tuple(
-            replace(measured, value=end.value, text=end.text)
-            if measured and not end.unit and end.kind == "number"
-            else end
-            for end in ends
-        ),
-    )
+    if measured := next((end for end in reversed(ends) if end.unit), None):  # 10-20 km is 10 km to 20 km
+        ends = [end if end.unit else replace(measured, value=end.value, text=end.text) for end in ends]
+    return Read("range", tuple(ends))
 
 
 # -- collections -------------------------------------------------------------------------------------------------------
@@ -277,7 +270,8 @@ def _listed(text: str, pieces: Sequence[str], depth: int) -> Read | None:
     if len(ranges) == len(items) and None not in ranges and len({item.label for item in items}) == 1:
         joined = reals.union if re.search(r"\bor\b", text) else reals.both if re.search(r"\band\b|≠", text) else None
         if joined:
-            return Read("inequality", reduce(joined, filter(None, ranges)), "", "", items[0].label)
+            sets = [one for one in ranges if one is not None]
+            return Read("inequality", reduce(joined, sets), "", "", items[0].label)
     prose = [item for item in items if item.kind == "name" and len(item.text.split()) > _MAX_LISTED_WORDS]
     if prose or any(item.kind in ("text", "code") for item in items):
         return None
@@ -328,7 +322,7 @@ def _set_of_reals(text: str, depth: int) -> Read | None:
         if 1 < len(parts) <= reals.MAX_PIECES:
             sets = [as_pieces(_answer(part.strip(), depth + 1)) for part in parts]
             if None not in sets:
-                return Read("interval", joined(*filter(None, sets)))
+                return Read("interval", joined(*(one for one in sets if one is not None)))
     return None
 
 
@@ -479,22 +473,16 @@ def _number_words(text: str, depth: int) -> Read | None:
 
 
 def _expression(text: str) -> Read | None:
-    letters = text.isalpha() and len(text) > 1
-    if (
-        letters
-        and (len(text) > 2 or not text.islower() or text in _COMMON or quantities.is_symbol(text))
-        and text != "pi"
-    ):
+    """What the grammar reads, computed where it is rational. Letters alone are a product only if they are two small
+    ones that make no word and no unit: ab, but not no, cm, abc or AB."""
+    product = len(text) == 2 and text.islower() and text not in _COMMON and not quantities.is_symbol(text)
+    if text.isalpha() and len(text) > 1 and text != "pi" and not product:
         return None
     tree = parse(text)
-    if tree is None:
-        return None
-    value = exact(tree)
-    return (
-        Read("expression", tree)
-        if value is None
-        else Read("number", value.numerator if value.denominator == 1 else value)
-    )
+    value = exact(tree) if tree else None
+    if value is None:
+        return tree and Read("expression", tree)
+    return Read("number", value.numerator if value.denominator == 1 else value)
 
 
 def _name(text: str) -> Read:
