@@ -54,6 +54,7 @@ _COMPLETE = lazy(r".*(?:\n|[.!?]\s|\$|\\\)|\\\]|\*\*)", re.DOTALL)
 """What of a completion that was cut off is complete."""
 
 _BRACES = lazy(r"\\(?P<box>boxed|fbox|framebox)\s*\{|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
+_MARKED = lazy(r"\n|\\boxed|####|<\s*(?:final_)?answer", re.IGNORECASE)
 _JOINT = lazy(r"[\s$]*(?:,|,?\s*\\?(?:and|or|text\s*\{\s*(?:and|or)\s*\}))[\s$]*")
 _AND = lazy(r"\s*(?:,?\s*(?:and|or)\b|,)\s*")
 _BARE_BOX = lazy(r"\\boxed\s*([^\s{}$\\]+)")
@@ -170,11 +171,13 @@ def bare(text: str) -> str | None:
     """An answer that was handed over: a corrected answer, a label, a field of a file. It is taken as it is, without the
     white space around it, and never searched; None where it is empty.
 
-    Only where it is a whole completion in prose, the answer that this declares is taken (places 1 to 4).
+    Only where it is a whole completion, in prose or with marks of one, the answer that it declares is taken (places 1
+    to 4).
     """
     said = text.strip()
-    prose = said and read(said).kind == "text" and _after_thought(said)
-    return (_declared(prose) if prose else None) or said or None
+    completion = _MARKED.search(said) or read(said).kind == "text"
+    declared = _declared(_after_thought(said) or "") if completion else None
+    return declared or said or None
 
 
 def _after_thought(text: str) -> str | None:
@@ -346,7 +349,8 @@ def _whole(text: str) -> str | None:
     if not said or len(said) > _MAX_BARE or "\n" in said:
         return None
     kind = read(said).kind
-    return said if kind in _ALONE or (kind in _ALONE_WITHOUT_WORDS and not _PROSE.search(said)) else None
+    formula = kind in _ALONE_WITHOUT_WORDS and not said.isalpha() and not _PROSE.search(said)
+    return said if kind in _ALONE or formula else None
 
 
 def _last_quantity(text: str) -> str | None:
