@@ -633,16 +633,17 @@ def test_a_vote_on_prose_that_a_reward_or_an_equality_judges_says_nothing() -> N
 
 
 UNDECLARED = "We add 3 and 4 to get 7, and then we go home and sleep for long."
+CODE = "def f(x):\n    return 3"
 
 
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("First we add 3 and 4 and get 7. Then we double that. The answer is 14.", "14"),
-        (
-            "We add 3 and 4 to get 7, and then we go home and sleep for long.",
-            "We add 3 and 4 to get 7, and then we go home and sleep for long.",
-        ),
+        (UNDECLARED, UNDECLARED),
+        (CODE, CODE),
+        ("\\boxed{7}", "7"),
+        ("3 + 4 = 7\n#### 7", "7"),
     ],
 )
 def test_of_a_completion_in_prose_that_is_handed_over_only_a_declared_answer_is_taken(text: str, answer: str) -> None:
