@@ -519,7 +519,23 @@ def test_a_vote_on_adversarial_answers_is_bounded_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\boxed{", "{", "\\(", "$", "answer is ", "#### \n", "1,", "answer to ", "-", "<answer>", "1 "]
+    "piece",
+    [
+        "\\boxed{",
+        "{",
+        "\\(",
+        "$",
+        "answer is ",
+        "#### \n",
+        "1,",
+        "answer to ",
+        "-",
+        "<answer>",
+        "1 ",
+        "final_answer(",
+        '"answer": "',
+        '"answer": \'',
+    ],
 )
 def test_extraction_takes_time_in_proportion_to_the_text(piece: str) -> None:
     start = time.process_time()

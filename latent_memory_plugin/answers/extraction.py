@@ -30,6 +30,7 @@ ExtractAnswer = Callable[[str], str | None]
 
 _MAX_STATED = 200
 _MAX_BARE = 60
+_MAX_FIELDS = 20
 _MAX_UNIT_WORDS = 3
 _MAX_NAME_WORDS = 6
 _ALONE = frozenset({"choice", "none", "truth"})
@@ -48,7 +49,7 @@ _THOUGHT = lazy(
 )
 _TAG = lazy(r"<\s*(/?)\s*(final_answer|answer|solution)\s*>", re.IGNORECASE)
 _FIELD = lazy(r"[\"'](?:final[_ ]?)?answer[\"']\s*:\s*(?=(\S))", re.IGNORECASE)
-_CALL = lazy(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.*?)\1\s*\)")
+_CALL = lazy(r"\bfinal_answer\(\s*(?:answer\s*=\s*)?(['\"]?)(.{0,200}?)\1\s*\)")
 _QUOTED = lazy(r"'((?:[^'\\]|\\.)*)'")
 _COMPLETE = lazy(r".*(?:\n|[.!?]\s|\$|\\\)|\\\]|\*\*)", re.DOTALL)
 """What of a completion that was cut off is complete."""
@@ -199,7 +200,7 @@ def _field(text: str) -> str | None:
             found = _boxed(inner) or _stated(inner) or _tidy(inner) or found
     if found:
         return found
-    for match in _FIELD.finditer(text):
+    for match in list(_FIELD.finditer(text))[-_MAX_FIELDS:]:
         value = _value(text, match.end())
         found = (value and _stated(value)) or value or found or value
     for match in _CALL.finditer(text) if "final_answer(" in text else ():

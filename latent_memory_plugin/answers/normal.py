@@ -28,16 +28,8 @@ _CHARACTERS = str.maketrans(
         **{"×": r"\times ", "÷": r"\div ", "º": "°", "。": ".", "、": ",", "∣": "|", "∶": ":", "٫": ".", "٬": ","},
         **{"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}"},
         **{"⟶": "→", "⇒": "→", "∖": "∖", "…": "...", "∑": r"\sum", "∏": r"\prod", "∫": r"\int", "⌊": r"\lfloor "},
-        **{
-            "⌋": r"\rfloor ",
-            "⌈": r"\lceil ",
-            "⌉": r"\rceil ",
-            "＄": "$",
-            "∠": r"\angle ",
-            "△": r"\triangle ",
-            "，": ",",
-            "∘": "°",
-        },
+        **{"⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∠": r"\angle ", "△": r"\triangle "},
+        **{"＄": "$", "，": ",", "∘": "°"},
     }
 )
 _COMMANDS = {
@@ -54,14 +46,9 @@ _COMMANDS = {
     **{"°": "degree circ", "%": "percent", "＄": "dollar", "€": "euro", "£": "pounds", "¥": "yen", "\\\\": "cr"},
     **{"...": "ldots dots cdots dotsc"},
 }
-_ESCAPES = {sign: sign for sign in "%#&_.-"} | {
-    "{": "⦃",
-    "}": "⦄",
-    "$": "＄",
-    "!": "",
-    "|": "|",
-    **dict.fromkeys(",;: ()[]>", " "),
-}
+_ESCAPES = (
+    {sign: sign for sign in "%#&_.-|"} | dict.fromkeys(",;: ()[]>", " ") | {"{": "⦃", "}": "⦄", "$": "＄", "!": ""}
+)
 _REPLACEMENTS = _ESCAPES | {name: meaning for meaning, names in _COMMANDS.items() for name in names.split()}
 
 _PLAIN = lazy(r"[A-Za-z0-9.,:/+()-]*(?: [A-Za-z0-9.,:/+()-]+)*")
