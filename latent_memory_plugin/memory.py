@@ -209,7 +209,7 @@ class LatentMemory:
         Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
         intake.check_when(when)
-        problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts, self.extract)
+        problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts)
         if error is not None:
             return self._learner.broken_off(problem, seen, error)
         return self._learner.observe([problem], [seen], when)[0]
@@ -223,7 +223,7 @@ class LatentMemory:
     ) -> list[Outcome]:
         """As `observe`, of several episodes at once, whose votes are sampled together. Raises as it does."""
         intake.check_when(when)
-        problems, seen = intake.episodes_of(questions, rollouts, self.extract)
+        problems, seen = intake.episodes_of(questions, rollouts)
         return self._learner.observe(problems, seen, when)
 
     def consolidate(self, progress: "Watch | None" = None) -> list[Outcome]:

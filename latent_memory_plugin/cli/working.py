@@ -16,7 +16,8 @@ def background(
 ) -> None:
     """Measures calls while the background worker learns, and its memory over many episodes.
 
-    Seconds per answer, idle and learning, and of every other call while learning. Resident memory after 1,000 episodes and after all, on a fake model.
+    Seconds per answer, idle and learning, and of every other call while learning. Resident memory after 1,000 episodes
+    and after all, on a fake model.
     """
     from latent_memory_plugin.bench.background import measure
 

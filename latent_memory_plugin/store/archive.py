@@ -191,13 +191,8 @@ class Archive:
             except InputError as exc:
                 raise refused(self.path, f"a line of {member.name!r} cannot be read ({exc})") from exc
 
-<<<<<<< HEAD
-    def _lines(self, member: Member, digest: Any) -> Iterator[bytes]:
-        left = member.bytes
-=======
     def _lines(self, member: Member) -> Iterator[bytes]:
         digest, left = hashlib.sha256(), member.bytes
->>>>>>> wt-store
         while left:
             line = self._file.readline(min(left, MAX_LINE_BYTES + 1))
             if not line:

@@ -84,21 +84,7 @@ def export_archive(
     return whole
 
 
-<<<<<<< HEAD
-def _table(name: str, rows: Iterable[bytes], folder: Path, tables: ExitStack) -> Source:
-    file = tables.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115  the caller closes it
-    file.writelines(rows)
-    return Source.of(name, cast("BinaryIO", file))
-
-
-def _standing_lines(journal: Journal, ids: Iterable[str]) -> Iterator[bytes]:
-    return (_line(standing) for latent_id in sorted(ids) if (standing := journal.standing(latent_id)))
-
-
-def _episode_lines(journal: Journal, texts: Texts) -> Iterator[bytes]:
-=======
 def _episode_lines(journal: Journal, texts: Texts) -> Iterator[EpisodeLine]:
->>>>>>> wt-store
     page = journal.page(None, 0)
     while page:
         for _, row in page:

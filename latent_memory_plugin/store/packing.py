@@ -96,19 +96,11 @@ def unpack(content: bytes, where: Path) -> Content:
         raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
     if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:
         raise corrupt(where, f"its tensor {wrong[0]:.200}, not float32")
-<<<<<<< HEAD
-    shapes, key = header.latent.shapes, np.array(arrays.pop(KEY))  # (D,)
-    if {name: array.shape for name, array in arrays.items()} != shapes or key.ndim != 1 or not key.size:
-        found = {name: array.shape for name, array in (*arrays.items(), (KEY, key))}
-        raise corrupt(where, f"its tensors have the shapes {found!s:.300}, not {shapes!s:.300} and (D,)")
-    tensors = {name: np.array(arrays[name]) for name in shapes}
-=======
     shapes, key = header.latent.shapes, np.array(arrays.pop(KEY), np.float32)  # (D,)
     if {name: array.shape for name, array in arrays.items()} != shapes or key.ndim != 1 or not key.size:
         found = {name: array.shape for name, array in (*arrays.items(), (KEY, key))}
         raise corrupt(where, f"its tensors have the shapes {found!s:.300}, not {shapes!s:.300} and (D,)")
     tensors = {name: np.array(arrays[name], np.float32) for name in shapes}
->>>>>>> wt-store
     if header.sha256 != _digest(header.record, tensors, key):
         raise corrupt(where, "its content does not match the SHA-256 in its header")
     if flaw := _oversized(0, key.nbytes, 0, 0) or _extreme(tensors, key):
