@@ -160,14 +160,14 @@ def embedded_plan(model: LanguageModel) -> tuple[Plan, InMemoryStore]:
     """A plan over the embedded model's own rollouts."""
     scope = Scope("default", model.name, model.fingerprint, model.encoder, QUICK, JUDGE)
     store = InMemoryStore()
-    questions = [FENCE.format(gap * (gap + 4), gap) for gap in range(2, 8)]
+    questions = [FENCE.format(gap * (gap + 4), gap) for gap in range(2, 12)]
     draw = Draw(scope, tuple(questions), 12, 5)
     made: Any = None
     for question, rollouts, key in zip(questions, run(model, draw), model.keys(questions), strict=True):
         read = tuple(JUDGE.read(question, one) for one in rollouts)
         new = episode(question).model_copy(update={"rollouts": read, "vote": JUDGE.vote(read)})
         store.commit(new, key)
-        made = plan(store, new, scope)
+        made = found if isinstance(found := plan(store, new, scope), Plan) else made
     assert isinstance(made, Plan)
     return made, store
 

@@ -88,7 +88,7 @@ def test_a_votes_completions_are_not_those_of_the_answer_itself() -> None:
     question = "A trip lasts 3 weeks and 2 days. How many days is that?"
     plain = model.sample([question], [None], 8, SamplingConfig(), seed=3)[0]
     seen: list[str] = []
-    verifier = make_verifier(model, RouteConfig(verifier="vote"), seen.append, SamplingConfig(), seed=3)  # type: ignore[arg-type]
+    verifier = make_verifier(model, RouteConfig(verifier="vote"), Judge(seen.append), SamplingConfig(), seed=3)
     verifier.prefer([Dispute(question, (plain[0], plain[1]))])
     assert len(seen) == 8 and seen != [one.text for one in plain]
 

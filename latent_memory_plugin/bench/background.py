@@ -88,12 +88,7 @@ def latencies(model: LanguageModel, asks: int, seed: int) -> dict[str, Any]:
                 calls.round(problems[-1 - len(busy)])
             done = memory.progress().done
         for _ in range(max(1, asks // 4)):
-            with LatentMemory(Path(folder) / "root", model) as closing:
-                closing.resume()
-                while closing.progress().status != "running":
-                    time.sleep(0.01)
-                time.sleep(calls.rng.uniform(0, 2))
-                calls.seconds["close"].append(_seconds(closing.close))
+            calls.seconds["close"].append(_closing(LatentMemory(Path(folder) / "root", model), calls.rng.uniform(0, 2)))
     every = [seconds for taken in calls.seconds.values() for seconds in taken]
     return {
         "model": model.name,
@@ -103,6 +98,15 @@ def latencies(model: LanguageModel, asks: int, seed: int) -> dict[str, Any]:
         "calls": {name: _summary(taken) for name, taken in calls.seconds.items()},
         "calls_p99": round(float(np.quantile(every, 0.99)), 3) if every else None,
     }
+
+
+def _closing(memory: LatentMemory, after: float) -> float:
+    """Seconds that closing takes, so many seconds after learning began."""
+    memory.resume()
+    while memory.progress().status != "running":
+        time.sleep(0.01)
+    time.sleep(after)
+    return _seconds(memory.close)
 
 
 class _Calls:
