@@ -146,6 +146,8 @@ class LatentMemory:
         problems = intake.problems_of(question)
         with answering():
             found = self._asker.ask(problems, n, chosen, used_seed)
+        for answer in found:
+            log.debug("Answer %s read %s. %s", answer.id, ", ".join(answer.latent_ids) or "no Latent", answer.reason)
         return found[0] if isinstance(question, str) else found
 
     async def aask(self, question: str | Sequence[str], **options: Any) -> Any:

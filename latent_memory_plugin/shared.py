@@ -4,8 +4,10 @@ A store is opened without its model, which is loaded with the first use that nee
 """
 
 import json
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from latent_memory_plugin.store import Store
 
 ROOT_VARIABLE = "LATENT_MEMORY_ROOT"
+
+log = logging.getLogger(__name__)
 
 Thing = TypeVar("Thing")
 
@@ -177,24 +181,33 @@ class Place:
     """An open store, and its model once that was needed. Usable from threads."""
 
     def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._store: Store | None = None
+        self._opened: Opened | None = None
+
+    @property
+    def store(self) -> "Store":
+        """The open store, which belongs to the model once that is loaded. Raises StoreError."""
         from latent_memory_plugin.store import Store
 
-        self._wanted, self._lock = wanted, threading.Lock()
-        self.store = Store.open(wanted.root, wanted.namespace, access=wanted.access)
-        """The open store, which belongs to the model once that is loaded."""
-        self._opened: Opened | None = None
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(self._wanted.root, self._wanted.namespace, access=self._wanted.access)
+            return self._store
 
     @property
     def opened(self) -> Opened:
         """Model and store. Raises ModelLoadError, WrongModelError where the root is another model's."""
-        with self._lock:
+        with self._loading:
             if self._opened is None:
                 self._opened = self._load()
             return self._opened
 
     def close(self) -> None:
         """Gives back both."""
-        self.store.close()
+        if self._store is not None:
+            self._store.close()
         if self._opened is not None and self._opened.config is not None:
             _models.give_back(self._opened.config)
 
@@ -203,9 +216,12 @@ class Place:
         from latent_memory_plugin.store.root import ModelId
 
         model, config = self._wanted.model, None
+        if self._wanted.root.exists():
+            _ = self.store  # who may not open it shall not wait for the model; a new root waits until there is one
         if isinstance(model, ModelConfig):
-            config = model
+            config, began = model, time.monotonic()
             model = _models.take(config, lambda: load(config))
+            log.info("Model %r is there after %.1f seconds.", model.name, time.monotonic() - began)
         try:
             encoder = make_encoder(model, self._wanted.retrieve, self._wanted.embed)
             former = getattr(model, "former_fingerprints", ())

@@ -90,6 +90,7 @@ def test_help_names_every_command() -> None:
     assert result.exit_code == 0
     names = {line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
     assert names == {
+        "answers",
         "demo",
         "ask",
         "learn",

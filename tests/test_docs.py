@@ -84,6 +84,7 @@ def test_the_reference_names_every_command() -> None:
     named = {" ".join(words) for words in cli_reference.all_words()}
     assert named == {
         "",
+        "answers",
         "demo",
         "ask",
         "learn",
@@ -91,6 +92,7 @@ def test_the_reference_names_every_command() -> None:
         "show",
         "forget",
         "bench",
+        "bench answers",
         "bench world",
         "bench online",
         "bench candidates",

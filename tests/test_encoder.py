@@ -205,7 +205,7 @@ def test_a_registered_kind_makes_the_keys_where_the_config_names_it(kinds: dict[
 def test_an_unknown_kind_names_the_known_ones_and_how_to_register(kinds: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"no key 'touch'; known are .*'input', 'kv', 'lengths'.*keys\.register"):
         RetrieveConfig(key="touch")
-    with pytest.raises(ConfigError, match="a key 'kv' already"):
+    with pytest.raises(ConfigError, match="another key 'kv' already"):
         keys.register("kv", kinds["lengths"])
 
 

@@ -11,7 +11,7 @@ import pytest
 from memory_world import SUMS, config, fake_memory, pending
 from worker_world import FIVE, QUICK, observe, order, queue, until, untouched, worker_config
 
-from latent_memory_plugin import InputError, WorkerError
+from latent_memory_plugin import InputError, LatentMemory, WorkerError
 from latent_memory_plugin.learning import pool
 
 
@@ -153,3 +153,46 @@ def test_sigterm_ends_a_learning_process_at_once_and_leaves_a_whole_store_with_i
         memory.drain()
         assert memory.progress().done == len(left) and queue(memory) == []
         assert memory.opened.store.problems == {}
+
+
+MANY = """
+import signal, sys
+from contextlib import ExitStack
+from latent_memory_plugin import LatentMemory
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.sandbox.world import families, stream
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+model = LanguageModel.load()
+questions = [one.question for one in stream(families("tuning"), 48, 0)]
+with ExitStack() as stack:
+    memories = [stack.enter_context(LatentMemory(sys.argv[1], model, f"n{number}")) for number in range(16)]
+    for number, memory in enumerate(memories):
+        for question in questions[3 * number : 3 * number + 3]:
+            memory.observe(question, when="background")
+    while True:
+        print(sum(memory.progress().status == "running" for memory in memories), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
+def test_sixteen_namespaces_end_within_five_seconds_of_sigterm_and_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        while (line := child.stdout.readline()) == "0\n":
+            pass
+        assert line, "it ended by itself"
+        time.sleep(2)
+        began = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        child.stdout.read()
+        assert child.wait(timeout=60) == 0
+        took = time.monotonic() - began
+    assert took < 5, f"it took {took:.1f} s"
+    for number in range(16):
+        with LatentMemory(tmp_path, namespace=f"n{number}", read_only=True) as memory:
+            assert len(list(memory.episodes())) == 3
+            settled = sum(one.state != "pending" for one in memory.episodes())
+            assert memory.progress().waiting == 3 - settled

@@ -172,13 +172,21 @@ def bare(text: str) -> str | None:
     """An answer that was handed over: a corrected answer, a label, a field of a file. It is taken as it is, without the
     white space around it, and never searched; None where it is empty.
 
-    Only where it is a whole completion, in prose or with marks of one, the answer that it declares is taken (places 1
-    to 4).
+    Only where it is a whole completion with marks of one, or a sentence such as an agent says ("It is 2."), its answer
+    is taken as `extract` does.
     """
     said = text.strip()
-    completion = _MARKED.search(said) or read(said).kind == "text"
-    declared = _declared(_after_thought(said) or "") if completion else None
-    return declared or said or None
+    kind = read(said).kind
+    declared = _declared(_after_thought(said) or "") if kind == "text" or _MARKED.search(said) else None
+    spoken = kind in ("name", "text") and not declared and _SENTENCE.search(said)
+    return declared or (extract(said) if spoken else None) or said or None
+
+
+_SENTENCE = lazy(
+    r"\b(?:is|are|was|were|has|have|had|equals?|makes?|gives?|gets?|costs?|needs?|takes?|pays?|comes? to)\b.*[.!?]$",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A sentence with a verb that answers have."""
 
 
 def _after_thought(text: str) -> str | None:

@@ -5,7 +5,6 @@ the last memory that uses it or with its parent.
 """
 
 import multiprocessing
-import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,15 +38,14 @@ class ProcessExecutor:
         self._lock = threading.Lock()
 
     def submit(self, work: Any, cancellation: Cancellation, watch: Callable[[Any], None]) -> "Future[Any]":
-        """A future that is done once the other process has answered; others wait for their turn. Raises ConfigError
-        where the work cannot be sent, WorkerError in the future where the process died."""
+        """A future that is done once the other process has answered; others wait for their turn. It raises ConfigError
+        where the work cannot be sent, WorkerError where the process died."""
         future: Future[Any] = Future()
-        message = _pickled(work)
         try:
             with self._lock:
                 if self._child is None or not self._child.is_alive:
                     self._child = _Child(self._config, self._run)
-                future.set_result(self._child.ask(message, cancellation, watch))
+                future.set_result(self._child.ask(work, cancellation, watch))
         except (Exception, Cancelled) as exc:  # noqa: BLE001  whatever the work raises is the future's
             future.set_exception(exc)
         except BaseException:
@@ -77,18 +75,19 @@ class _Child:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def ask(self, message: bytes, cancellation: Cancellation, watch: Callable[[Any], None]) -> Any:
-        """What the work comes to. Raises what it raised, Cancelled, WorkerError where the process died."""
+    def ask(self, work: Any, cancellation: Cancellation, watch: Callable[[Any], None]) -> Any:
+        """What the work comes to. Raises what it raised, Cancelled, ConfigError where it cannot be sent, WorkerError
+        where the process died."""
         wished = False
         try:
-            self._pipe.send_bytes(message)
+            self._give(work)
             while True:
                 if cancellation.is_wished and not wished:
-                    self._pipe.send_bytes(_CANCEL)
+                    self._pipe.send(_CANCEL)
                     wished = True
                 if not self._pipe.poll(LOOK_SECONDS):
                     continue
-                kind, value = pickle.loads(self._pipe.recv_bytes())  # noqa: S301  of our own child, by our own pipe
+                kind, value = self._pipe.recv()
                 if kind == "progress":
                     watch(value)
                 elif kind == "raised":
@@ -102,6 +101,17 @@ class _Child:
                 "with the next attempt. Where it was killed for memory, choose executor='thread'."
             ) from exc
 
+    def _give(self, work: Any) -> None:
+        try:
+            self._pipe.send(work)
+        except OSError:
+            raise
+        except Exception as exc:
+            raise ConfigError(
+                f"The work cannot be sent to another process ({exc}); functions passed as extract=, equal= and reward= "
+                "must stand in a module, or choose executor='thread'."
+            ) from exc
+
     def end(self) -> None:
         self._pipe.close()
         self._process.join(END_SECONDS)
@@ -110,17 +120,8 @@ class _Child:
             self._process.join()
 
 
-_CANCEL = b""
-
-
-def _pickled(work: Any) -> bytes:
-    try:
-        return pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError) as exc:
-        raise ConfigError(
-            f"The work cannot be sent to another process ({exc}); functions passed as extract=, equal= and reward= "
-            "must stand in a module, or choose executor='thread'."
-        ) from exc
+_CANCEL, _CLOSED = "cancel", "closed"
+"""In place of work."""
 
 
 def _threads() -> int:
@@ -137,13 +138,13 @@ def _serve(pipe: Connection, config: ModelConfig, run: Run, threads: int) -> Non
 
     torch.set_num_threads(threads)
     loaded: list[Any] = []
-    while (message := _received(pipe)) is not None:
-        if message == _CANCEL:  # of work that was done meanwhile
+    while (work := _received(pipe)) is not _CLOSED:
+        if work == _CANCEL:  # of work that was done meanwhile
             continue
         try:
             if not loaded:
                 loaded.append(engines.load(config))
-            result = _worked(pipe, run, loaded[0], pickle.loads(message))  # noqa: S301  of our own parent
+            result = _worked(pipe, run, loaded[0], work)
         except (Exception, Cancelled) as exc:  # noqa: BLE001  the parent raises it
             _send(pipe, "raised", exc)
         else:
@@ -157,7 +158,7 @@ def _worked(pipe: Connection, run: Run, model: Any, work: Any) -> Any:
     def listen() -> None:
         while not over.is_set():
             if pipe.poll(LOOK_SECONDS):
-                if _received(pipe) is None:
+                if _received(pipe) is _CLOSED:
                     over.set()
                 cancellation.cancel()
                 return
@@ -172,19 +173,17 @@ def _worked(pipe: Connection, run: Run, model: Any, work: Any) -> Any:
         listener.join()
 
 
-def _received(pipe: Connection) -> bytes | None:
+def _received(pipe: Connection) -> Any:
     try:
-        return pipe.recv_bytes()
+        return pipe.recv()
     except (EOFError, OSError):
-        return None
+        return _CLOSED
 
 
 def _send(pipe: Connection, kind: str, value: Any) -> None:
     try:
-        message = pickle.dumps((kind, value))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        message = pickle.dumps(("raised", WorkerError(f"{type(value).__name__}: {value}")))
-    try:
-        pipe.send_bytes(message)
+        pipe.send((kind, value))
     except OSError:  # nobody is there any more
         return
+    except Exception:  # noqa: BLE001  whatever pickling raises
+        pipe.send(("raised", WorkerError(f"{type(value).__name__}: {value}")))

@@ -1,5 +1,6 @@
 """Life after the trial: uses judged by later votes and by feedback, and Latents that lose taken back."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
 from latent_memory_plugin.records import NOT_KEPT, USABLE, Episode, Latent, Standing, Use, of_look
 from latent_memory_plugin.store.base import AnyStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Lifecycle:
         known = self.store.standing(latent_id).known
         standing = Standing.model_validate({"latent_id": latent_id, "state": state, "reason": reason, "known": known})
         self.store.stand(standing)
+        log.info("Latent %s is %s. %s", latent_id, state, reason)
         return standing
 
 

@@ -18,7 +18,14 @@ from typing import NamedTuple, Protocol
 
 from latent_memory_plugin.config import WorkerConfig
 from latent_memory_plugin.engines.cancellation import Cancellation, Cancelled
-from latent_memory_plugin.errors import CancelledError, CorruptError, LatentMemoryError, NotFoundError, StoreError
+from latent_memory_plugin.errors import (
+    CancelledError,
+    CorruptError,
+    LatentMemoryError,
+    NotFoundError,
+    StoreError,
+    WorkerError,
+)
 from latent_memory_plugin.records import Outcome, Queued, WorkerState
 from latent_memory_plugin.store.base import AnyStore
 
@@ -306,8 +313,9 @@ class Lane:
             self._hold(work, error)  # no episode can be learnt from for now, whichever it is
             return
         attempts, most = queued.attempts + 1, work.settings.attempts
-        # What this library says of an episode it says every time.
-        final = attempts >= most or (isinstance(error, LatentMemoryError) and not isinstance(error, StoreError))
+        # What this library says of an episode it says every time; a store and a process can be there again.
+        again = (StoreError, WorkerError)
+        final = attempts >= most or (isinstance(error, LatentMemoryError) and not isinstance(error, again))
         reason = f"{_said(error)} (attempt {attempts} of {attempts if final else most})"
         try:
             if final:
