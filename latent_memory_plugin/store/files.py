@@ -23,7 +23,7 @@ from latent_memory_plugin.errors import (
     WrongModelError,
 )
 from latent_memory_plugin.records import Latent
-from latent_memory_plugin.store.disk import TEMPORARY, delete_files, make_folder, reading, write_file
+from latent_memory_plugin.store.disk import TEMPORARY, delete_files, make_folder, reading, write_file, writing
 from latent_memory_plugin.store.packing import Content, Tensors, corrupt, pack, read_content, read_header, unpack
 from latent_memory_plugin.store.root import ModelId
 
