@@ -9,6 +9,7 @@ and nothing has changed since (`clean.py`), one vector and the query are enough.
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -207,13 +208,14 @@ class Index:
         """Adds those of the items that have a fitting key; their ids."""
         added: set[str] = set()
         keys = self._truth.keys(sorted(missing), self._encoder)
-        while page := list(islice(keys, self._chroma.portion)):
+        alone = threading.active_count() == 1
+        while page := list(islice(keys, self._chroma.page if alone else self._chroma.portion)):
             size = self._size or page[0][1].size
             fitting = [(item_id, key) for item_id, key in page if key.size == size]
             if len(fitting) < len(page):
                 _log.warning("index %s leaves out %d keys of another size", self.name, len(page) - len(fitting))
             if fitting:
-                if added:
+                if added and not alone:
                     time.sleep(self._chroma.pause_seconds)
                 self._upsert(fitting)
                 added.update(item_id for item_id, _ in fitting)
