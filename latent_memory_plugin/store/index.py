@@ -75,7 +75,7 @@ class Index:
             return
         try:
             if self._follow_changes():
-                self._truth.journal.note_indexed(self.name, self._followed or 0)
+                self._truth.journal.mark(indexed(self.name), str(self._followed))
                 true = self._truth.ids(self._encoder)
                 if self._stored.count() == len(true):
                     self._chroma.digests[self.name] = digest(true)
@@ -152,9 +152,7 @@ class Index:
 
     def _reconcile(self) -> None:
         """Opens the collection and adds and deletes what differs from the truth."""
-        journal = self._truth.journal
-        followed = journal.indexed(self.name)
-        expected = None if followed is None else journal.changes(self._truth.kind, followed)[1]
+        expected = behind(self.name, self._truth)
         newest = self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         extra, added = indexed - true, self._fill(true - indexed)
@@ -176,7 +174,7 @@ class Index:
         self._probe()
         self._followed = newest
         with suppress(StoreWriteError):  # a search writes nothing that it needs
-            self._truth.journal.note_indexed(self.name, newest)
+            self._truth.journal.mark(indexed(self.name), str(newest))
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
@@ -264,6 +262,17 @@ class Index:
 def collection_name(namespace_folder: str, kind: str, encoder: str) -> str:
     """The collection of the keys that one encoder made, of the `latents` or of the `episodes` of a namespace."""
     return f"{namespace_folder}.{kind}.{hashlib.sha256(encoder.encode()).hexdigest()[:8]}"
+
+
+def indexed(name: str) -> str:
+    """The journal's mark of the last change that a collection is known to have followed."""
+    return f"indexed {name}"
+
+
+def behind(name: str, truth: Truth) -> frozenset[str] | None:
+    """The items whose changes a collection need not have followed; None where that is not known."""
+    followed = truth.journal.marked(indexed(name))
+    return None if followed is None else truth.journal.changes(truth.kind, int(followed))[1]
 
 
 def _vectors(page: Any) -> np.ndarray:

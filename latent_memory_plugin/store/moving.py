@@ -275,7 +275,7 @@ def resume_imports(files: LatentFiles, journal: Journal) -> list[str]:
             except Timeout:
                 continue
         try:
-            committed = journal.marked(folder.name)
+            committed = journal.marked(folder.name) is not None
             if committed:
                 Arrival(folder, files, Texts(True)).finish(journal)
             with writing(folder):

@@ -12,7 +12,7 @@ import numpy as np
 
 from latent_memory_plugin.store.check.findings import Findings
 from latent_memory_plugin.store.chroma import Chroma, is_of_chroma
-from latent_memory_plugin.store.index import Index, collection_name
+from latent_memory_plugin.store.index import Index, behind, collection_name, indexed
 from latent_memory_plugin.store.keys import Truth
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class KeyCheck:
         if is_there:
             flaws = self._flaws(name, encoder, truth)
         else:
-            flaws = ["There is none."] * (truth.journal.indexed(name) is not None and bool(truth.ids(encoder)))
+            flaws = ["There is none."] * (truth.journal.marked(indexed(name)) is not None and bool(truth.ids(encoder)))
         if flaws:
             self._add(name, " ".join(flaws), "builds it anew", lambda: self._rebuild(name, encoder, truth))
 
@@ -92,8 +92,7 @@ class KeyCheck:
             return [f"It cannot be read: {exc!s:.300}."]
 
     def _differences(self, name: str, encoder: str, truth: Truth) -> Iterator[str]:
-        stored, followed = self._chroma.collection(name), truth.journal.indexed(name)
-        behind = None if followed is None else truth.journal.changes(truth.kind, followed)[1]
+        stored, late = self._chroma.collection(name), behind(name, truth)
         true, seen, wrong = truth.ids(encoder), set[str](), 0
         for ids, vectors in _pages(stored):
             seen.update(ids)
@@ -101,9 +100,9 @@ class KeyCheck:
             pairs = ((vector, keys.get(item_id)) for item_id, vector in zip(ids, vectors, strict=True))
             wrong += sum(key is not None and _cosine(vector, key) < 1 - _TOLERANCE for vector, key in pairs)
             self.keys += len(ids)
-        if behind is not None and (missing := len(true - seen - behind)):
+        if late is not None and (missing := len(true - seen - late)):
             yield f"{missing} stored keys are missing."
-        if behind is not None and (extra := len(seen - true - behind)):
+        if late is not None and (extra := len(seen - true - late)):
             yield f"{extra} keys belong to nothing that is stored or usable."
         if wrong:
             yield f"{wrong} keys are not those that are stored."
