@@ -119,6 +119,7 @@ class LatentMemory:
         self.enabled = True
         self._lock = threading.RLock()
         self._taught: tuple[Learner, Running] | None = None
+        self._entered: Lane | None = None
 
     # Asking
 
@@ -208,7 +209,7 @@ class LatentMemory:
         Raises: `InputError`, `ContextLengthError` for what cannot be used; then nothing is journaled.
         """
         intake.check_when(when)
-        problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts, self.extract)
+        problem, seen = Problem(question=question), intake.rollouts_of(answer, rollouts)
         if error is not None:
             return self._learner.broken_off(problem, seen, error)
         return self._learner.observe([problem], [seen], when)[0]
@@ -222,7 +223,7 @@ class LatentMemory:
     ) -> list[Outcome]:
         """As `observe`, of several episodes at once, whose votes are sampled together. Raises as it does."""
         intake.check_when(when)
-        problems, seen = intake.episodes_of(questions, rollouts, self.extract)
+        problems, seen = intake.episodes_of(questions, rollouts)
         return self._learner.observe(problems, seen, when)
 
     def consolidate(self, progress: "Watch | None" = None) -> list[Outcome]:
@@ -254,7 +255,8 @@ class LatentMemory:
 
     def pause(self) -> None:
         """Makes the worker take no further episode until `resume()`; the one under way is finished."""
-        self._learner.lane.pause()
+        self._handle.check_writable()
+        self._lane.pause()
 
     def resume(self) -> None:
         """Lets the worker go on, at once also with what it would try again later."""
@@ -412,7 +414,8 @@ class LatentMemory:
     def opened(self) -> Opened:
         """The loaded model and the open store, for extensions of this library."""
         opened = self._handle.place.opened
-        self._take_up(opened)
+        if self._taught is None and not self._handle.wanted.access.read_only and opened.store.queued():
+            _ = self._learner
         return opened
 
     def close(self, wait: bool = False, timeout: float | None = None) -> None:
@@ -431,7 +434,7 @@ class LatentMemory:
             if taught is not None:
                 taught[0].close()
             with self._lock:
-                self._taught = None
+                self._taught = self._entered = None
                 self._handle.close()
                 if taught is not None:
                     end_running(taught[1])
@@ -467,7 +470,10 @@ class LatentMemory:
     def _lane(self) -> "Lane":
         from latent_memory_plugin.learning.pool import lane_of
 
-        return lane_of(self._store, self.config.retrieve.key)
+        with self._lock:
+            if self._entered is None:
+                self._entered = lane_of(self._store, self.config.retrieve.key)
+            return self._entered
 
     @property
     def _asker(self) -> "Asker":
@@ -484,11 +490,14 @@ class LatentMemory:
 
     @property
     def _learner(self) -> "Learner":
+        """What learns for this memory; the first call takes up what an ended process has left in the queue."""
         self._handle.check_writable()
         opened = self._handle.place.opened
         with self._lock:
             if self._taught is None:
                 self._taught = self._make_learner(opened)
+                if opened.store.queued():
+                    self._lane.attach(self._taught[0])
             return self._taught[0]
 
     def _make_learner(self, opened: Opened) -> "tuple[Learner, Running]":
@@ -502,12 +511,6 @@ class LatentMemory:
         scope = Scope(self.namespace, model.name, model.fingerprint, opened.encoder.name, config, self._judge)
         running = executor_of(opened, config.worker.executor, run)
         return Learner(opened.store, model, opened.encoder, scope, running.executor, self._lane, self.watch), running
-
-    def _take_up(self, opened: Opened) -> None:
-        """What an ended process has left in the queue."""
-        if self._taught is None and not self._handle.wanted.access.read_only and opened.store.queued():
-            learner = self._learner
-            learner.lane.attach(learner)
 
     def _earlier(self, latent_id: str) -> list[str]:
         """Ids of the earlier versions of a Latent that are still there."""

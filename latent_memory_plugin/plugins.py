@@ -93,8 +93,14 @@ class PlugPoint(Generic[Thing]):
 
     def _load(self, name: str) -> Thing:
         point = self._entry_points()[name]
-        with blamed(self.kind, name):
+        try:
             return point.load()
+        except Exception as exc:
+            owner = "unknown" if point.dist is None else point.dist.name
+            raise PluginError(
+                f"The {self.kind} {name!r}, {point.value!r} of the distribution {owner!r}, cannot be imported: "
+                f"{type(exc).__name__}: {exc}."
+            ) from exc
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from latent_memory_plugin.plugins import EXECUTORS
 from latent_memory_plugin.store.access import Access
 
 if TYPE_CHECKING:
-    from latent_memory_plugin.engines.hf import LanguageModel
+    from latent_memory_plugin.engines.base import Model
     from latent_memory_plugin.executors import Executor, Run
     from latent_memory_plugin.keys import Embedding, Encoder
     from latent_memory_plugin.store import Store
@@ -90,7 +90,7 @@ def default_root() -> Path:
         raise InputError(f"{why} Set {ROOT_VARIABLE}, or pass root=.") from exc
 
 
-def chosen_root(root: str | Path | None, model: "str | Path | ModelConfig | LanguageModel | None" = None) -> Path:
+def chosen_root(root: str | Path | None, model: "str | Path | ModelConfig | Model | None" = None) -> Path:
     """The folder a caller named, absolute; else that of the model below the default one, so that each named model has
     a root of its own. The embedded model, and one that the default root says it belongs to, have the default root
     itself. Raises `InputError`."""
@@ -111,7 +111,7 @@ def chosen_root(root: str | Path | None, model: "str | Path | ModelConfig | Lang
     return base / MODELS / slug(str(folder.resolve()) if folder.is_dir() else name)
 
 
-def _name_of(model: "str | Path | ModelConfig | LanguageModel | None") -> str | None:
+def _name_of(model: "str | Path | ModelConfig | Model | None") -> str | None:
     return os.fspath(model) if isinstance(model, str | os.PathLike) else getattr(model, "name", None)
 
 
@@ -123,7 +123,7 @@ def _owner_of(root: Path) -> str | None:
         return None
 
 
-def chosen_model(model: "str | Path | ModelConfig | LanguageModel") -> "ModelConfig | LanguageModel":
+def chosen_model(model: "str | Path | ModelConfig | Model") -> "ModelConfig | Model":
     """What to load, or the loaded model; whether a name exists is known when it is loaded. Raises `ConfigError`."""
     if isinstance(model, str | os.PathLike):
         return ModelConfig(name=os.fspath(model))

@@ -1,7 +1,7 @@
 """The consolidator: what becomes of an episode, with a fake model whose learning is real."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -546,7 +546,7 @@ class Killed(InMemoryStore):
 
     left = 10**6
 
-    def put(self, latent: Latent, tensors: Mapping[str, np.ndarray], key: np.ndarray) -> None:
+    def put(self, latent: Any, tensors: Any, key: Any) -> None:
         self._write()
         super().put(latent, tensors, key)
 

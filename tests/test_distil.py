@@ -100,7 +100,7 @@ def test_what_an_external_reward_gives_half_or_more_is_imitated(worth: float, im
 
 def test_where_every_completion_is_rejected_there_is_nothing_to_imitate() -> None:
     with pytest.raises(DistilError, match="nothing to imitate"):
-        imitate(rewarded(lambda question, text: 0.0), START)
+        imitate(rewarded(lambda question, text: 0.0), {"latent": START})
 
 
 @pytest.mark.parametrize("objective", ["imitate", "grpo", "imitate_then_grpo"])
@@ -128,7 +128,7 @@ def test_an_unfinished_rollout_is_not_imitated() -> None:
     cut = tuple(one.model_copy(update={"finished": False}) for one in rollouts("2", "2"))
     lesson = replace(attempt().lessons[0], rollouts=cut)
     with pytest.raises(DistilError, match="nothing to imitate"):
-        imitate(replace(attempt(), lessons=(lesson,)), START)
+        imitate(replace(attempt(), lessons=(lesson,)), {"latent": START})
 
 
 def test_the_gradient_of_imitation_equals_finite_differences() -> None:

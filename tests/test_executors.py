@@ -126,8 +126,8 @@ def test_two_registrations_of_one_name_are_refused() -> None:
     def first(*given: Any) -> Any:
         return given
 
-    executors.register("mine", first)
+    executors.register("mine", first)  # pyright: ignore[reportArgumentType]
     executors.register("mine", first)  # a module that is imported again registers the same
     for taken in ("mine", "thread"):
         with pytest.raises(ConfigError, match=f"another executor '{taken}' already"):
-            executors.register(taken, lambda *given: given)
+            executors.register(taken, lambda *given: given)  # pyright: ignore[reportArgumentType]

@@ -71,7 +71,7 @@ def test_the_embedded_model_exports_imports_and_reads_an_adapter(tmp_path: Path)
 
     question = "A trip lasts 3 weeks and 2 days. How many days is that?"
     with LatentMemory(tmp_path / "root") as memory:
-        model = memory.model
+        model: Any = memory.model
         latent = vectors(model)
         export_adapter(model, "a" * 32, {"latent": latent.numpy()}, tmp_path / "adapter")
         assert peft_answers(model, tmp_path / "adapter", [question], drop=1) == own_answers(model, latent, [question])

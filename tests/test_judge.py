@@ -31,7 +31,7 @@ def modes(reward: Reward) -> list[Judge]:
 
 
 def test_reading_fills_in_the_answer_and_keeps_the_rest() -> None:
-    seen = Rollout(text="6*7=42. #### 42", token_ids=(1, 2), finished=False)
+    seen = Rollout(text="6*7=42.\n#### 42\n", token_ids=(1, 2), finished=False)
     assert PLAIN.read(QUESTION, seen) == seen.model_copy(update={"answer": "42"})
 
 

@@ -172,7 +172,7 @@ def test_a_with_statement_gives_the_root_back_also_after_an_error(tmp_path: Path
 
 def test_nothing_is_opened_or_written_before_the_first_use(tmp_path: Path) -> None:
     memory = LatentMemory(tmp_path / "root", "/no/such/model")
-    assert repr(memory) == f"LatentMemory(root={str(tmp_path / 'root')!r}, namespace='default')"
+    assert repr(memory) == f"LatentMemory(root={str(tmp_path / 'root')!r}, namespace='default', model='/no/such/model')"
     memory.off()
     memory.close()
     assert not (tmp_path / "root").exists()

@@ -28,7 +28,8 @@ def model() -> LanguageModel:
 
 def reward() -> RewardModel:
     sizes: dict[str, Any] = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
-    config = LlamaConfig(**sizes, num_attention_heads=4, num_labels=1, pad_token_id=0)
+    sizes |= {"num_attention_heads": 4, "num_labels": 1, "pad_token_id": 0}
+    config = LlamaConfig(**sizes)
     return RewardModel(LlamaForSequenceClassification(config).eval(), tiny_tokenizer(), "reward")
 
 

@@ -66,8 +66,9 @@ def test_a_compiled_model_is_read_as_the_model_below_and_nothing_is_compiled(mon
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("compiled")
 
-    for outer in (torch.compile(tiny_model(), backend=refused), torch.compile(adapted(), backend=refused)):
-        inner: Any = outer._orig_mod
+    outers: list[Any] = [torch.compile(tiny_model(), backend=refused), torch.compile(adapted(), backend=refused)]
+    for outer in outers:
+        inner = outer._orig_mod
         model = wrapped(outer)
         assert greedy(model) == greedy(wrapped(inner)) and model.fingerprint == wrapped(inner).fingerprint
 
@@ -133,7 +134,8 @@ def test_a_token_added_later_is_not_another_model(architecture: str, resized: bo
 
 def test_an_adapter_is_another_model_loaded_merged_or_scaled_and_none_where_it_is_off() -> None:
     plain = wrapped(tiny_model()).fingerprint
-    other_scale = peft.LoraConfig(**{**LORA.to_dict(), "lora_alpha": 16})
+    other_scale: Any = copy.deepcopy(LORA)
+    other_scale.lora_alpha = 16
     found = {
         "plain": plain,
         "loaded": wrapped(adapted()).fingerprint,

@@ -105,7 +105,9 @@ def test_what_is_spared_on_a_gpu_changes_nothing(model: LanguageModel) -> None:
             sampler = _Sampler(engine, rows, pairs, sampling, 3, endings)
             assert bool(sampler.mask.all())
             sampler.look_steps, sampler.padded = look_steps, padded
-            drawn.append(endings.rollouts(sampler.run().tolist()))
+            while sampler.advance():
+                pass
+            drawn.append(endings.rollouts(sampler.tokens.tolist()))
     assert drawn[0] == drawn[1]
     assert any(one.finished for one in drawn[0]) and len({len(one.token_ids) for one in drawn[0]}) > 1
 

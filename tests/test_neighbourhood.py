@@ -41,8 +41,15 @@ def ids(episodes: Sequence[Episode | Neighbour]) -> list[str]:
 
 def near(one: Episode) -> Neighbour:
     """The episode as one of many around a key."""
-    told = {"problem_hash": one.problem.hash, "has_text": True, "vote": one.vote, "state": one.state}
-    return Neighbour(id=one.id, attempt=one.attempt, similarity=1.0, **told)
+    return Neighbour(
+        id=one.id,
+        problem_hash=one.problem.hash,
+        has_text=True,
+        vote=one.vote,
+        state=one.state,
+        attempt=one.attempt,
+        similarity=1.0,
+    )
 
 
 def around(store: InMemoryStore, one: Episode, config: Config = CONFIG) -> Neighbourhood:

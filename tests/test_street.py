@@ -160,14 +160,14 @@ def embedded_plan(model: LanguageModel) -> tuple[Plan, InMemoryStore]:
     """A plan over the embedded model's own rollouts."""
     scope = Scope("default", model.name, model.fingerprint, model.encoder, QUICK, JUDGE)
     store = InMemoryStore()
-    questions = [FENCE.format(gap * (gap + 4), gap) for gap in range(2, 8)]
+    questions = [FENCE.format(gap * (gap + 4), gap) for gap in range(2, 12)]
     draw = Draw(scope, tuple(questions), 12, 5)
     made: Any = None
     for question, rollouts, key in zip(questions, run(model, draw), model.keys(questions), strict=True):
         read = tuple(JUDGE.read(question, one) for one in rollouts)
         new = episode(question).model_copy(update={"rollouts": read, "vote": JUDGE.vote(read)})
         store.commit(new, key)
-        made = plan(store, new, scope)
+        made = found if isinstance(found := plan(store, new, scope), Plan) else made
     assert isinstance(made, Plan)
     return made, store
 
@@ -215,7 +215,7 @@ def test_an_episode_that_was_covered_when_it_was_sampled_is_sampled_once_it_is_n
     one, (first, second), latent_id = learner(SETTINGS, MODEL), SUMS[:2], "a" * 32
     key, tensors = MODEL.keys([first])[0], {"latent": np.zeros((3, 4), dtype=np.float32)}
     one.store.put(latent(id=latent_id, shape=(3, 4)), tensors, key)
-    told = {"latent_id": latent_id, "problem_hash": episode(first).problem.hash, "answer": ANSWERS[first][1]}
+    told: Any = {"latent_id": latent_id, "problem_hash": episode(first).problem.hash, "answer": ANSWERS[first][1]}
     one.store.record_uses([Use(answer_id=str(number), **told) for number in range(6)])
     losing, covered = committed(one, first), episode(second)
     one.store.commit(covered, key)

@@ -156,7 +156,7 @@ class Asker:
 
     def side(self, group: Sequence[Rollout]) -> Side:
         """The answer of one reading from its completions."""
-        read = tuple(rollout.model_copy(update={"answer": self.judge.extract(rollout.text)}) for rollout in group)
+        read = tuple(rollout.model_copy(update={"answer": self.judge.answer(rollout)}) for rollout in group)
         winner = vote([rollout.answer for rollout in read], equal=self.judge.equal).answer
         shown = next((rollout for rollout in read if self.judge.agree(rollout.answer, winner)), read[0])
         return Side(read, winner, shown)

@@ -2,9 +2,10 @@
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from latent_memory_plugin.answers import bare
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import ConfigError, InputError
 from latent_memory_plugin.records import Answer, Problem, Rollout
@@ -85,9 +86,7 @@ def checked_days(days: float) -> float:
     return days
 
 
-def rollouts_of(
-    answer: str | None, rollouts: Sequence[str | Rollout] | None, extract: Callable[[str], str | None]
-) -> tuple[Rollout, ...]:
+def rollouts_of(answer: str | None, rollouts: Sequence[str | Rollout] | None) -> tuple[Rollout, ...]:
     """The rollouts an agent hands over; its bare answer votes but is not to be imitated. Raises InputError."""
     if isinstance(rollouts, str):
         raise InputError(f"rollouts={rollouts!r:.60} is one string; pass a list of completions.")
@@ -96,11 +95,11 @@ def rollouts_of(
         return given
     if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
-    return (*given, Rollout(text=answer, answer=extract(answer) or answer.strip() or None, finished=False))
+    return (*given, Rollout(text=answer, answer=bare(answer), finished=False))
 
 
 def episodes_of(
-    questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]], extract: Callable[[str], str | None]
+    questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]]
 ) -> tuple[list[Problem], list[tuple[Rollout, ...]]]:
     """Several episodes that an agent hands over at once. Raises InputError."""
     if isinstance(questions, str) or len(questions) != len(rollouts):
@@ -108,4 +107,4 @@ def episodes_of(
             f"{questions!r:.60} and {len(rollouts)} lists of rollouts do not belong together; pass a list of questions "
             "and, for each, a list of completions."
         )
-    return problems_of(questions), [rollouts_of(None, some, extract) for some in rollouts]
+    return problems_of(questions), [rollouts_of(None, some) for some in rollouts]

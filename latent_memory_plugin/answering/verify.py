@@ -111,7 +111,7 @@ class FreshVote:
         return [self._count(dispute, group) for dispute, group in zip(disputes, groups, strict=True)]
 
     def _count(self, dispute: Dispute, group: Sequence[Rollout]) -> Preference:
-        votes = [self.judge.extract(one.text) for one in group]
+        votes = [self.judge.answer(one) for one in group]
         scores = tuple(float(sum(self.judge.agree(vote, one.answer) for vote in votes)) for one in dispute.answers)
         return Preference(scores, sum(len(one.token_ids) for one in group))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from latent_memory_plugin.answers import EqualAnswers, equal
+from latent_memory_plugin.answers import EqualAnswers, agree, equal, extract
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.errors import RewardError
 from latent_memory_plugin.records import Episode, Rollout, Use, Vote
@@ -20,7 +20,7 @@ ACCEPTED = 0.5
 class Judge:
     """Turns rollouts into votes and answers into scores. Frozen and without state: the same text is judged the same."""
 
-    extract: Callable[[str], str | None]
+    extract: Callable[[str], str | None] = extract
     """Completion text → answer."""
     reward: Reward | None = None
     """An external reward; None leaves everything to the vote."""
@@ -31,13 +31,21 @@ class Judge:
 
     def read(self, question: str, rollout: Rollout) -> Rollout:
         """The rollout with its answer and its reward filled in. Raises RewardError."""
-        answer = rollout.answer if rollout.answer is not None else self.extract(rollout.text)
+        answer = self.answer(rollout)
         if self.reward is None:
             return rollout.model_copy(update={"answer": answer})
         worth = rollout.reward if rollout.reward is not None else self._reward(question, rollout.text)
         if self.replaces and answer is None and worth >= ACCEPTED:
             answer = rollout.text.strip() or None  # code, or a proof: what is accepted is its own answer
         return rollout.model_copy(update={"answer": answer, "reward": worth})
+
+    def answer(self, rollout: Rollout) -> str | None:
+        """Its answer, read from its text where it has none yet; of one that was cut off, what it had declared."""
+        if rollout.answer is not None:
+            return rollout.answer
+        if self.extract is extract:
+            return extract(rollout.text, finished=rollout.finished)
+        return self.extract(rollout.text)
 
     def vote(self, rollouts: tuple[Rollout, ...]) -> Vote:
         """The vote of rollouts that were read; those the reward rejects count as without an answer."""
@@ -65,7 +73,7 @@ class Judge:
 
     def agree(self, one: str | None, other: str | None) -> bool:
         """Whether both are answers and equal; no answer agrees with nothing."""
-        return one is not None and other is not None and self.equal(one, other)
+        return agree(one, other, self.equal)
 
     @property
     def replaces(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.answers import agree
 from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.effect import HARM, HELP
 from latent_memory_plugin.config import Config
@@ -129,7 +129,7 @@ def _consolidated(model: LanguageModel, config: Config, some: Sequence[WordProbl
     """The first candidate that these problems make together, none where too few votes are clear, and its seconds."""
     seen: list[Candidate] = []
     store, encoder = InMemoryStore(), make_encoder(model, config.retrieve)
-    scope = Scope("bench", model.name, model.fingerprint, encoder.name, config, Judge(extract))
+    scope = Scope("bench", model.name, model.fingerprint, encoder.name, config, Judge())
     street = Street(store, scope, lambda work: run(model, work), seen.append)
     met = [Episode(problem=Problem(question=one.question)) for one in some]
     for episode, key in zip(met, encoder.keys([one.question for one in some]), strict=True):
@@ -147,7 +147,7 @@ def _accuracy(model: LanguageModel, config: Config, problems: Sequence[WordProbl
     questions = [one.question for one in problems]
     groups = model.sample(questions, [latent] * len(questions), SAMPLES, config.sampling, SAMPLE_SEED)
     right = [
-        agree(extract(one.text), problem.answer)
+        agree(Judge().answer(one), problem.answer)
         for problem, group in zip(problems, groups, strict=True)
         for one in group
     ]

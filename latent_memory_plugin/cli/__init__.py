@@ -12,6 +12,7 @@ measuring  demo, bench world
 streaming  bench online; costing says what it would cost
 conforming bench model
 speeding   bench speed
+reading    answers, bench answers
 output     tables for people, JSON for programs
 """
 
@@ -23,7 +24,17 @@ from typing import Annotated
 import typer
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.cli import asking, checking, forgetting, growing, learning, looking, measuring, moving
+from latent_memory_plugin.cli import (
+    asking,
+    checking,
+    forgetting,
+    growing,
+    learning,
+    looking,
+    measuring,
+    moving,
+    reading,
+)
 
 __all__ = ["app", "main"]
 
@@ -63,5 +74,5 @@ def _all_commands(
     """Takes the options that stand before the command."""
 
 
-for _module in (measuring, asking, learning, looking, forgetting, growing, moving, checking):
+for _module in (measuring, asking, learning, looking, forgetting, growing, moving, checking, reading):
     _module.register(app)

@@ -175,6 +175,7 @@ class Lane:
                 if threading.current_thread() not in _pool.threads:
                     _pool.changed.wait_for(lambda: not self._serves(work), LEAVING_SECONDS)
             if not self._works:
+                self._paused = False
                 _pool.leave(self)
             _pool.changed.notify_all()
 

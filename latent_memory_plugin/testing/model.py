@@ -50,6 +50,8 @@ class FakeModel:
     """Question → its own log-odds, in place of `bias`."""
     takes: frozenset[str] = frozenset({"vectors"})
     """The fields of `forms.Entry` that it reads."""
+    former_fingerprints: tuple[str, ...] = ()
+    """What older versions would have stored as its fingerprint."""
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """One token per word."""

@@ -103,7 +103,6 @@ def deaf(patch: pytest.MonkeyPatch) -> None:
 
 
 def unlimited(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(door.LanguageModel, "context_tokens", 10**6)
     patch.setattr(door.LanguageModel, "sample", lambda *_, **__: [])
 
 

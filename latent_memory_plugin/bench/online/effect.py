@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.statistics import mean, paired
 from latent_memory_plugin.bench.online.stream import Asked
@@ -91,7 +92,7 @@ def _rounds(asked: Sequence[Asked]) -> int:
 
 
 def _share(group: Sequence[Rollout], asked: Asked) -> float:
-    return sum(agree(extract(one.text), asked.answer) for one in group) / len(group)
+    return sum(agree(Judge().answer(one), asked.answer) for one in group) / len(group)
 
 
 def _report(

@@ -12,9 +12,8 @@ from typing_extensions import Self
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.base import Conversation, Readable
 from latent_memory_plugin.engines.hf import fingerprint, load, sample, score
-from latent_memory_plugin.engines.hf.budget import Budget
 from latent_memory_plugin.engines.hf.endings import Endings, end_token_ids, stop_strings, written
-from latent_memory_plugin.engines.hf.engine import Engine
+from latent_memory_plugin.engines.hf.engine import Budget, Engine
 from latent_memory_plugin.engines.hf.keys import KeyEncoder, raw_keys
 from latent_memory_plugin.engines.hf.probe import check_reading
 from latent_memory_plugin.engines.hf.processors import honoured
@@ -60,6 +59,12 @@ class LanguageModel:
         load.check_vocabulary(self._engine, tokenizer, name)
         check_reading(self._engine, name)
         self._prompts = Prompts(tokenizer, name, template_arguments)
+        self.hidden_size = self._engine.hidden_size
+        """H, the width of a Latent's vectors."""
+        self.context_tokens = self._engine.context_tokens
+        """Tokens that prompt, Latent and completion may have together."""
+        self.has_chat_template = self._prompts.has_chat_template
+        """False where prompts are the plain text of the messages."""
         self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2), pooling="last")
         """Which hidden state becomes a key."""
 
@@ -98,24 +103,9 @@ class LanguageModel:
         return (self._former_fingerprint,)
 
     @property
-    def hidden_size(self) -> int:
-        """H, the width of a Latent's vectors."""
-        return self._engine.hidden_size
-
-    @property
-    def context_tokens(self) -> int:
-        """Tokens that prompt, Latent and completion may have together."""
-        return self._engine.context_tokens
-
-    @property
     def encoder(self) -> str:
         """Name of the method that makes `keys`."""
         return self.key_encoder.name
-
-    @property
-    def has_chat_template(self) -> bool:
-        """False where prompts are the plain text of the messages."""
-        return self._prompts.has_chat_template
 
     @property
     def chat_template(self) -> str:

@@ -3,8 +3,10 @@ that says what to do."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -16,7 +18,6 @@ from latent_memory_plugin.errors import ModelLoadError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Pair = tuple["PreTrainedModel", "PreTrainedTokenizerBase"]
 Kind = Literal["AutoModelForCausalLM", "AutoModelForSequenceClassification"]
 """transformers' class that reads the model."""
 
@@ -28,29 +29,29 @@ SETTINGS = ("device_map", "max_memory", "attn_implementation", "quantization_con
 
 
 def read(
-    config: ModelConfig, embedded: Path = EMBEDDED_FOLDER
+    config: ModelConfig, embedded: Path = EMBEDDED_FOLDER, kind: Kind = "AutoModelForCausalLM"
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", str]:
     """The model in evaluation mode with frozen weights on its device, its tokenizer, and its name.
 
     A hub id whose files are in the local cache is read from there without asking the network.
     """
-    name = EMBEDDED_NAME if config.name is None else config.name
-    return *loaded(config, "AutoModelForCausalLM", embedded), name
-
-
-def loaded(config: ModelConfig, kind: Kind, embedded: Path = EMBEDDED_FOLDER) -> Pair:
-    """A model of that kind in evaluation mode with frozen weights on its device, and its tokenizer."""
     source, device = _source(config, embedded), _device(config.device)
-    with _quiet(), _without_bar(source):
-        model, tokenizer = (_read_hub_id if isinstance(source, str) else _read)(source, config, kind)  # type: ignore[operator]
+    with _quiet(source):
+        try:
+            model, tokenizer = _read(source, config, kind, local=True)
+        except ModelLoadError as exc:
+            if isinstance(source, Path) or not isinstance(exc.__cause__, OSError):
+                raise
+            _ask_hub(source, config.revision)
+            model, tokenizer = _read(source, config, kind, local=False)
     if config.device_map is None and not getattr(model, "is_quantized", False):
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
     if config.generation_config == "ends":
         from transformers import GenerationConfig
 
         ends = getattr(model.generation_config, "eos_token_id", None)
         model.generation_config = GenerationConfig(eos_token_id=ends)
-    return model.requires_grad_(False).eval(), tokenizer
+    return model.requires_grad_(False).eval(), tokenizer, config.name or EMBEDDED_NAME
 
 
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
@@ -70,13 +71,8 @@ def _source(config: ModelConfig, embedded: Path) -> Path | str:
         )
     if packed or path.is_dir() or (path.suffix == GGUF and path.is_file()):
         return packed[0] if packed else path
-    if (
-        path.suffix == GGUF
-        or path.is_file()
-        or path.is_absolute()
-        or config.name.startswith((".", "~"))
-        or config.name.count("/") > 1
-    ):
+    rooted = path.is_file() or path.is_absolute() or config.name.startswith((".", "~"))
+    if rooted or path.suffix == GGUF or config.name.count("/") > 1:
         raise ModelLoadError(
             f"There is no model folder {config.name!r}; pass a folder with config.json and safetensors, a {GGUF} file, "
             "or a hub id such as 'Qwen/Qwen3-1.7B'."
@@ -89,23 +85,11 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as exc:
         raise ModelLoadError(
             f"The device {name!r} cannot be used here ({first_line(exc)}); try 'auto' or 'cpu'."
         ) from exc
-    return device
-
-
-def _read_hub_id(name: str, config: ModelConfig, kind: Kind) -> Pair:
-    try:
-        return _read(name, config, kind)
-    except ModelLoadError as exc:
-        if not isinstance(exc.__cause__, OSError):
-            raise
-    _ask_hub(name, config.revision)
-    return _read(name, config, kind, local=False)
 
 
 def _ask_hub(name: str, revision: str | None) -> None:
@@ -122,33 +106,26 @@ def _ask_hub(name: str, revision: str | None) -> None:
         ) from exc
 
 
-def _read(source: Path | str, config: ModelConfig, kind: Kind, local: bool = True) -> Pair:
+def _read(source: Path | str, config: ModelConfig, kind: Kind, local: bool) -> tuple[Any, Any]:
     import transformers
 
     given = {name: value for name in SETTINGS if (value := getattr(config, name)) is not None}
-    folder, common = _place(source, config, local)
-    options = {**given, "dtype": "auto" if config.dtype == "auto" else getattr(torch, config.dtype)}
-    if "gguf_file" in common:
-        options = {"quantization_config": transformers.GgufConfig(dequantize=True), **options}
+    folder, both, options = _place(source, config)
+    both |= {"trust_remote_code": config.trust_remote_code, "local_files_only": local}
+    options |= {"dtype": "auto" if config.dtype == "auto" else getattr(torch, config.dtype), **given}
+    # Weights of other shapes are refused below, by name.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        tokenizer = cast(Any, transformers.AutoTokenizer).from_pretrained(folder, **common)
-        # Weights in pickle files could run code.
-        model, told = getattr(transformers, kind).from_pretrained(
-            folder,
-            use_safetensors="gguf_file" not in common,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-            **options,
-            **common,
-        )
+        tokenizer = cast(Any, transformers.AutoTokenizer).from_pretrained(folder, **both)
+        model, told = getattr(transformers, kind).from_pretrained(folder, **options, **both)
     except ImportError as exc:
         raise ModelLoadError(
             f"The model {str(source)!r} needs a package that is missing or does not work here ({first_line(exc)}); "
             "install it, or use a checkpoint of another format."
         ) from exc
     except Exception as exc:  # the tokenizers library raises Exception itself
-        wanted = "causal language model" if kind == "AutoModelForCausalLM" else "model for sequence classification"
         asked = f", which can be loaded with {given!r:.200}" if given else ""
+        wanted = "causal language model" if kind == "AutoModelForCausalLM" else "model for sequence classification"
         raise ModelLoadError(
             f"The model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a {wanted} with "
             f"config.json, safetensors weights and a tokenizer{asked}."
@@ -157,30 +134,30 @@ def _read(source: Path | str, config: ModelConfig, kind: Kind, local: bool = Tru
     return model, tokenizer
 
 
-def _place(source: Path | str, config: ModelConfig, local: bool) -> tuple[Path | str, dict[str, Any]]:
-    """Folder or hub id, and what model and tokenizer are both read with."""
-    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "local_files_only": local}
+def _place(source: Path | str, config: ModelConfig) -> tuple[Path | str, dict[str, Any], dict[str, Any]]:
+    """Folder or hub id; what model and tokenizer are both read with; what the model alone is."""
     if isinstance(source, str):
-        return source, common | {"revision": config.revision or "main"}
-    if source.suffix != GGUF or source.is_dir():
-        return source, common
+        return source, {"revision": config.revision or "main"}, {"use_safetensors": True}
+    if source.is_dir():
+        return source, {}, {"use_safetensors": True}  # weights in pickle files could run code
     if missing := [package for package in ("gguf", "accelerate") if find_spec(package) is None]:
         raise ModelLoadError(
             f"{str(source)!r} is read with the packages {missing!r}; run pip install 'latent-memory-plugin[gguf]'."
         )
-    return source.parent, common | {"gguf_file": str(source.resolve())}
+    from transformers import GgufConfig
+
+    return source.parent, {"gguf_file": str(source.resolve())}, {"quantization_config": GgufConfig(dequantize=True)}
 
 
-def _check_whole(model: "PreTrainedModel", told: dict[str, Any], source: str) -> None:
+def _check_whole(model: Any, told: dict[str, Any], source: str) -> None:
     """Raises ModelLoadError where a weight was not in the checkpoint, or its packed form is not understood:
     transformers fills both with random numbers. What is tied to another weight was not looked for, and a buffer makes
     itself."""
     packed: Any = getattr(model.config, "quantization_config", None)
     if packed is not None and getattr(model, "hf_quantizer", None) is None:
-        method = cast("dict[str, Any]", packed).get("quant_method") if isinstance(packed, dict) else packed
         raise ModelLoadError(
-            f"The weights of {source!r} are quantised by {method!r:.80}, which this version of transformers does not "
-            "know; update it, or use a checkpoint of another format."
+            f"The weights of {source!r} are quantised by {packed.get('quant_method')!r:.80}, which this version of "
+            "transformers does not know; update it, or use a checkpoint of another format."
         )
     missing = sorted(set(told["missing_keys"]) - {name for name, _ in model.named_buffers()})
     shapes = [f"{name}: {tuple(came)} for {tuple(wanted)}" for name, came, wanted in sorted(told["mismatched_keys"])]
@@ -205,38 +182,27 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def _quiet(source: Path | str) -> Generator[None]:
     """No bar and no chatter while weights are read; bars of a download stay."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
     hook = logging.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **{**kwargs, "disable": True}))
     logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        logging.set_tqdm_hook(hook)
-
-
-@contextmanager
-def _without_bar(source: Path | str) -> Generator[None]:
-    """The bar of unpacking GGUF, which knows no hook."""
-    if isinstance(source, str) or source.suffix != GGUF:
-        yield
-        return
-    from transformers import modeling_gguf_pytorch_utils
-
-    unpacking: Any = modeling_gguf_pytorch_utils
+    unpacking: Any = SimpleNamespace(tqdm=None)
+    if Path(source).suffix == GGUF:  # whose bar knows no hook
+        unpacking = import_module("transformers.modeling_gguf_pytorch_utils")
     bar = unpacking.tqdm
-    unpacking.tqdm = _silent
+    unpacking.tqdm = _rows_alone
     try:
         yield
     finally:
         unpacking.tqdm = bar
+        logging.set_verbosity(level)
+        logging.set_tqdm_hook(hook)
 
 
-def _silent(rows: Any, **_: Any) -> Any:
+def _rows_alone(rows: Any, **_: Any) -> Any:
     return rows
 
 
@@ -265,19 +231,17 @@ def unwrapped(model: Any, tokenizer: Any, name: str | None) -> "PreTrainedModel"
             f"The tokenizer of {name!r} is a {type(tokenizer).__name__}; pass the model's own, as "
             "AutoTokenizer.from_pretrained(...) gives it."
         )
-    while True:
+    while not isinstance(model, PreTrainedModel):
         inner = getattr(model, "_modules", {}).get("_orig_mod")
         if inner is None and hasattr(cast(Any, type(model)), "get_base_model"):
             inner = model.get_base_model()
             _check_adapters(model, inner, name)
         if inner is None:
-            break
+            raise ModelLoadError(
+                f"{name!r} is a {type(outer).__name__} around a {type(model).__name__}; pass a PreTrainedModel of "
+                "transformers, which LanguageModel.load(ModelConfig(name=...)) finds by a path or hub id."
+            )
         model = inner
-    if not isinstance(model, PreTrainedModel):
-        raise ModelLoadError(
-            f"{name!r} is a {type(outer).__name__} around a {type(model).__name__}; pass a PreTrainedModel of "
-            "transformers, which LanguageModel.load(ModelConfig(name=...)) finds by a path or hub id."
-        )
     return model
 
 

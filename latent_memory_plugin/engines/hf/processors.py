@@ -54,7 +54,7 @@ def honoured(model: "PreTrainedModel", name: str) -> dict[str, Any]:
             f"{instead}"
         )
     wanted, sampling = settings(model, HONOURED), SamplingConfig()
-    width = int(model.get_output_embeddings().weight.shape[0]) if wanted else 0  # type: ignore[union-attr]
+    width = len(model.get_input_embeddings().weight)  # type: ignore[union-attr, arg-type]
     for setting, value in wanted.items():
         try:
             prompt, end = (0,), torch.zeros(1, dtype=torch.long)

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.engines import cancellation
-from latent_memory_plugin.engines.hf.load import loaded
+from latent_memory_plugin.engines.hf.load import read
 from latent_memory_plugin.errors import ContextLengthError, ModelError, ModelLoadError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RewardModel:
         config = model if isinstance(model, ModelConfig) else ModelConfig(name=str(model))
         if config.name is None:
             raise ModelLoadError(f"{config!r} names no model; there is no embedded reward model, so name one.")
-        return cls(*loaded(config, "AutoModelForSequenceClassification"), config.name)
+        return cls(*read(config, kind="AutoModelForSequenceClassification"))
 
     def __call__(self, question: str, completion: str) -> float:
         """The reward of a completion, any finite number, the larger the better.

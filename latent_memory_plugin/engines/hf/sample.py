@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latent_memory_plugin.config import SamplingConfig
+from latent_memory_plugin.engines.cancellation import report
 from latent_memory_plugin.engines.hf.cache import spread
 from latent_memory_plugin.engines.hf.endings import CHECK_STEPS, Endings
 from latent_memory_plugin.engines.hf.engine import Engine, Inputs
@@ -40,9 +41,14 @@ def sample(
     """Token ids of `rollouts` completions for each row, in the order of `rows`. What follows an end is not cut off."""
     drawn: dict[Pair, list[int]] = {}
     with engine.frozen(), torch.inference_mode():
-        for batch in batches([row.length for row in rows], rollouts, sampling.max_new_tokens, max_batch_tokens):
-            tokens = _Sampler(engine, rows, batch, sampling, seed, endings).run()  # (B, T)
-            drawn.update(zip(batch, cast(list[list[int]], tokens.tolist()), strict=True))
+        planned = list(batches([row.length for row in rows], rollouts, sampling.max_new_tokens, max_batch_tokens))
+        for number, batch in enumerate(planned):
+            sampler, before = _Sampler(engine, rows, batch, sampling, seed, endings), number * sampling.max_new_tokens
+            while sampler.advance():
+                report(before + sampler.taken, len(planned) * sampling.max_new_tokens)
+            report(before + sampling.max_new_tokens, len(planned) * sampling.max_new_tokens)
+            tokens = cast(list[list[int]], sampler.tokens.tolist())
+            drawn.update(zip(batch, tokens, strict=True))
     return [[drawn[number, rollout] for rollout in range(rollouts)] for number in range(len(rows))]
 
 
@@ -131,12 +137,6 @@ class _Sampler:
         self.mask = inputs.mask[source]  # (B, T)
         self.position = inputs.positions[source, -1]  # (B,)
         self.padded = self.look_steps == 1 or not bool(self.mask.all())
-
-    def run(self) -> Tensor:
-        """Sampled token ids (B, steps)."""
-        while self.advance():
-            pass
-        return self.tokens
 
     def advance(self) -> bool:
         """Chooses a token for each row that is there; False once there is nothing more to choose."""
