@@ -51,7 +51,7 @@ def store(
     episodes: Annotated[int, typer.Option("--episodes", min=0, help="Episodes in its journal.")] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Draws the keys.")] = 0,
 ) -> None:
-    """Measures a store of many Latents: opening, first searches, Hits, writes, listings, sizes.
+    """Measures a store of many Latents: openings, searches, writes, listings, sizes.
 
     The index is built once, so 100,000 Latents take some minutes and 2 GB of disk.
     """

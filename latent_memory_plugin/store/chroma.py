@@ -49,14 +49,13 @@ class Chroma:
     """The one embedded Chroma client of a root, started when it is first needed."""
 
     page = 5_000
-    """Keys that are fetched at once: embedded, Chroma gives up to 5,461; a server, 40 MB in a request."""
+    """Keys that are written or fetched at once: embedded, Chroma takes up to 5,461; a server, 40 MB in a request."""
 
     portion = 100
-    """Keys that are written at once: meanwhile Chroma holds the interpreter, 0.3 ms a key and hardly less by larger
-    portions, and every thread waits."""
+    """Keys that are written at once where other threads wait meanwhile: Chroma holds the interpreter, 0.3 ms a key."""
 
     pause_seconds = 0.01
-    """Between two portions, for threads that wait."""
+    """Between two such portions, for those threads."""
 
     leaves_note: ClassVar[bool] = True
     """False where nothing is known of what the collections hold when they are opened again."""

@@ -23,7 +23,7 @@ from latent_memory_plugin.errors import (
     WrongModelError,
 )
 from latent_memory_plugin.records import Latent
-from latent_memory_plugin.store.disk import TEMPORARY, delete_files, make_folder, reading, write_file
+from latent_memory_plugin.store.disk import TEMPORARY, delete_files, make_folder, reading, write_file, writing
 from latent_memory_plugin.store.packing import Content, Tensors, corrupt, pack, read_content, read_header, unpack
 from latent_memory_plugin.store.root import ModelId
 
@@ -60,9 +60,15 @@ class LatentFiles:
             _log.warning(sentence)
         return said
 
-    def write(self, latent: Latent, tensors: Tensors, key: np.ndarray) -> None:
-        """Writes a new Latent, tensors as its record says and key (D,) float32, durable when it returns. Raises
-        InputError where it belongs to another namespace or its id is taken, WrongModelError, StoreWriteError."""
+    def write(
+        self,
+        latent: Latent,
+        tensors: Tensors,
+        key: np.ndarray,
+        write: Callable[[Path, bytes], object] = write_file,
+    ) -> None:
+        """Writes a new Latent, tensors as its record says and key (D,) float32; by default durable when it returns.
+        Raises InputError where it belongs to another namespace or its id is taken, WrongModelError, StoreWriteError."""
         path = self.path(latent.id)
         if latent.namespace != self.namespace:
             raise InputError(
@@ -74,7 +80,9 @@ class LatentFiles:
                 f"The Latent {latent.id} is stored already and never changes; give the new one its own id."
             )
         self._check_model(latent, f"The Latent {latent.id}")
-        write_file(path, pack(latent, tensors, key))
+        content = pack(latent, tensors, key)
+        with writing(path):
+            write(path, content)
 
     def path(self, latent_id: str) -> Path:
         """Where the file of an id lies, if there is one. Raises NotFoundError for what is no id."""

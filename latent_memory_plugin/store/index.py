@@ -9,6 +9,7 @@ and nothing has changed since (`clean.py`), one vector and the query are enough.
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Index:
             return
         try:
             if self._follow_changes():
-                self._truth.journal.note_indexed(self.name, self._followed or 0)
+                self._truth.journal.mark(indexed(self.name), str(self._followed))
                 true = self._truth.ids(self._encoder)
                 if self._stored.count() == len(true):
                     self._chroma.digests[self.name] = digest(true)
@@ -151,9 +152,7 @@ class Index:
 
     def _reconcile(self) -> None:
         """Opens the collection and adds and deletes what differs from the truth."""
-        journal = self._truth.journal
-        followed = journal.indexed(self.name)
-        expected = None if followed is None else journal.changes(self._truth.kind, followed)[1]
+        expected = behind(self.name, self._truth)
         newest = self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         extra, added = indexed - true, self._fill(true - indexed)
@@ -175,7 +174,7 @@ class Index:
         self._probe()
         self._followed = newest
         with suppress(StoreWriteError):  # a search writes nothing that it needs
-            self._truth.journal.note_indexed(self.name, newest)
+            self._truth.journal.mark(indexed(self.name), str(newest))
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
@@ -207,13 +206,14 @@ class Index:
         """Adds those of the items that have a fitting key; their ids."""
         added: set[str] = set()
         keys = self._truth.keys(sorted(missing), self._encoder)
-        while page := list(islice(keys, self._chroma.portion)):
+        alone = threading.active_count() == 1
+        while page := list(islice(keys, self._chroma.page if alone else self._chroma.portion)):
             size = self._size or page[0][1].size
             fitting = [(item_id, key) for item_id, key in page if key.size == size]
             if len(fitting) < len(page):
                 _log.warning("index %s leaves out %d keys of another size", self.name, len(page) - len(fitting))
             if fitting:
-                if added:
+                if added and not alone:
                     time.sleep(self._chroma.pause_seconds)
                 self._upsert(fitting)
                 added.update(item_id for item_id, _ in fitting)
@@ -262,6 +262,17 @@ class Index:
 def collection_name(namespace_folder: str, kind: str, encoder: str) -> str:
     """The collection of the keys that one encoder made, of the `latents` or of the `episodes` of a namespace."""
     return f"{namespace_folder}.{kind}.{hashlib.sha256(encoder.encode()).hexdigest()[:8]}"
+
+
+def indexed(name: str) -> str:
+    """The journal's mark of the last change that a collection is known to have followed."""
+    return f"indexed {name}"
+
+
+def behind(name: str, truth: Truth) -> frozenset[str] | None:
+    """The items whose changes a collection need not have followed; None where that is not known."""
+    followed = truth.journal.marked(indexed(name))
+    return None if followed is None else truth.journal.changes(truth.kind, int(followed))[1]
 
 
 def _vectors(page: Any) -> np.ndarray:

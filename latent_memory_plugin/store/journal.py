@@ -51,7 +51,6 @@ _UNUSABLE = f"state NOT IN ({', '.join(repr(state) for state in USABLE)})"
 _MINE = "FROM queue JOIN episodes ON episodes.id = queue.episode_id WHERE encoder = coalesce(?, encoder)"
 _USE = "INSERT INTO uses (answer_id, latent_id, problem_hash, record) VALUES (?, ?, ?, ?)"
 _PLAIN_ID = re.compile(r"[0-9a-f]{32}")
-_MARK = "SELECT value FROM meta WHERE name = ?"
 _QUOTING = "The reward %"
 """Begins what may quote a completion of another episode's question."""
 _NO_REASON = "The reward failed; why was forgotten, because it may quote a text."
@@ -347,24 +346,16 @@ class Journal(Database):
         newest = max((row[0] for row in rows), default=after)
         return newest, (None if "" in ids or (oldest or 0) > after + 1 else ids)
 
-    def indexed(self, name: str) -> int | None:
-        """The number of the last change that an index of this name was known to have followed; None before that."""
-        return next((int(row[0]) for row in self.rows(_MARK, f"indexed {name}")), None)
-
-    def note_indexed(self, name: str, number: int) -> None:
-        """Notes that an index has followed all changes up to this number."""
-        if self.indexed(name) != number:
-            self.mark(f"indexed {name}", str(number))
-
     # -- marks, of what is under way or done
 
-    def marked(self, name: str) -> bool:
-        """Whether there is a mark of this name."""
-        return bool(self.rows(_MARK, name))
+    def marked(self, name: str) -> str | None:
+        """The value of a mark; None where there is none."""
+        return next((row[0] for row in self.rows("SELECT value FROM meta WHERE name = ?", name)), None)
 
     def mark(self, name: str, value: str = "") -> None:
         """Leaves a mark."""
-        self.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", name, value)
+        if self.marked(name) != value:
+            self.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", name, value)
 
     def unmark(self, name: str) -> None:
         """Takes a mark away; none is fine."""

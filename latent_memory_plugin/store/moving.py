@@ -38,7 +38,7 @@ from latent_memory_plugin.store.archive import (
     source,
     write_archive,
 )
-from latent_memory_plugin.store.disk import TEMPORARY, make_folder, sync_folder, writing
+from latent_memory_plugin.store.disk import TEMPORARY, make_folder, sync_file, sync_folder, writing
 from latent_memory_plugin.store.files import SUFFIX, LatentFiles, checked_key
 from latent_memory_plugin.store.journal import COLUMNS, Journal, episode_row
 from latent_memory_plugin.store.packing import Content, unpack
@@ -141,6 +141,10 @@ class Arrival:
                 else:
                     for use in archive.records(member, content, Use):
                         staged.restore_use(self._texts.written(_owned(archive, use)))
+        with writing(self._ready.folder):
+            for path in self._ready.folder.iterdir():
+                sync_file(path)
+            sync_folder(self._ready.folder)
 
     def commit(self, journal: Journal) -> Imported:
         """Journals, in one transaction, all that came and that its Latents shall follow; what is here already stays as
@@ -172,7 +176,6 @@ class Arrival:
             if self._ready.folder.is_dir():
                 for path in self._ready.folder.iterdir():
                     path.replace(self._files.folder / path.name)
-                sync_folder(self._ready.folder)
                 sync_folder(self._files.folder)
         journal.unmark(self.folder.name)
         self.committed = False
@@ -189,7 +192,7 @@ class Arrival:
         if self._files.holds(latent_id):
             self._check_same(whole._replace(latent=own))
         else:
-            self._ready.write(own, whole.tensors, whole.key)
+            self._ready.write(own, whole.tensors, whole.key, Path.write_bytes)
 
     def _check_same(self, came: Content) -> None:
         here = self._files.read(came.latent.id)
@@ -272,7 +275,7 @@ def resume_imports(files: LatentFiles, journal: Journal) -> list[str]:
             except Timeout:
                 continue
         try:
-            committed = journal.marked(folder.name)
+            committed = journal.marked(folder.name) is not None
             if committed:
                 Arrival(folder, files, Texts(True)).finish(journal)
             with writing(folder):

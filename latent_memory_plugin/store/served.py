@@ -32,7 +32,7 @@ class ServedChroma(Chroma):
     The names of its collections begin with the identity of the root, so that several roots may share one server.
     """
 
-    page = 500
+    page = portion = 500
     leaves_note = False
 
     def __init__(self, url: str, identity: Callable[[], str]) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, TypeVar, get_args
 
 import numpy as np
@@ -113,7 +112,7 @@ class Store:
             self._journal = self._database = Journal(self._folder / JOURNAL, namespace)
             undo.callback(self._journal.close)
             self._mended += resume_imports(self._files, self._journal)
-            if self._journal.marked(SCRUB):
+            if self._journal.marked(SCRUB) is not None:
                 self._scrub()
             undo.pop_all()
 
@@ -210,9 +209,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @contextmanager
