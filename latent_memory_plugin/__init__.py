@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         Vote,
         WorkerState,
     )
+    from latent_memory_plugin.store.root import namespaces
 
 __version__ = "0.1.0"
 
@@ -89,6 +90,7 @@ HOMES = {
     "Occasion": "answering.session",
     "Progress": "learning.work",
     "When": "answering.intake",
+    "namespaces": "store.root",
     "question_of": "answering.turn",
 }
 
@@ -158,6 +160,7 @@ __all__ = [
     "WorkerState",
     "WrongModelError",
     "__version__",
+    "namespaces",
     "question_of",
 ]
 

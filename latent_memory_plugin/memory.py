@@ -5,7 +5,6 @@ learn     question → Episode → journal → `learning/street.py` → Outcome
 look      episodes, Latents, standings, evictions: no model is loaded
 """
 
-import asyncio
 import logging
 import threading
 import time
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from typing_extensions import Self
 
-from latent_memory_plugin import answers
 from latent_memory_plugin.answering import intake
 from latent_memory_plugin.config import Config, ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.cancellation import answering
@@ -112,8 +110,7 @@ class LatentMemory:
         access = Access(lock_timeout=lock_timeout, read_only=read_only, chroma=chroma, keep_text=kept)
         self.loads = chosen_model(self.config.model if model is None else model)
         self.root, self.namespace = chosen_root(root, self.loads), namespace
-        self.extract = answers.extract if extract is None else extract
-        self.equal = answers.equal if equal is None else equal
+        self.extract, self.equal = extract, equal
         self.reward, self.verifier, self.watch = reward, verifier, watch
         self._handle = Handle(Wanted(self.root, namespace, self.loads, self.config.retrieve, embed, access))
         self.enabled = True
@@ -152,7 +149,7 @@ class LatentMemory:
 
     async def aask(self, question: str | Sequence[str], **options: Any) -> Any:
         """As `ask`, in a thread."""
-        return await asyncio.to_thread(self.ask, question, **options)
+        return await _aside(self.ask, question, **options)
 
     def find(self, question: str) -> Hit:
         """The Latent that is read for a question, or why none. Raises `InputError`, `ContextLengthError`."""
@@ -189,7 +186,7 @@ class LatentMemory:
 
     async def alearn(self, question: str | Sequence[str], progress: "Watch | None" = None) -> Any:
         """As `learn`, in a thread."""
-        return await asyncio.to_thread(self.learn, question, progress)
+        return await _aside(self.learn, question, progress)
 
     def observe(
         self,
@@ -218,7 +215,7 @@ class LatentMemory:
 
     async def aobserve(self, question: str, answer: str | None = None, **options: Any) -> Outcome:
         """As `observe`, in a thread."""
-        return await asyncio.to_thread(self.observe, question, answer, **options)
+        return await _aside(self.observe, question, answer, **options)
 
     def observe_all(
         self, questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]], when: intake.When = "now"
@@ -249,7 +246,7 @@ class LatentMemory:
 
     async def afeedback(self, answer: Answer | str, *, correct: bool) -> list[Standing]:
         """As `feedback`, in a thread."""
-        return await asyncio.to_thread(self.feedback, answer, correct=correct)
+        return await _aside(self.feedback, answer, correct=correct)
 
     # The background worker of the namespace, which all its memories in a process share: it learns from what
     # `observe(when="background")` has queued, oldest first. The queue is in the journal: what an ended process has left
@@ -482,13 +479,17 @@ class LatentMemory:
         from latent_memory_plugin.answering.ask import Asker
 
         opened = self.opened
-        return Asker(opened.model, opened.store, opened.encoder, self.config, self._judge, self.enabled, self.verifier)
+        return Asker(opened.model, opened.store, opened.encoder, self.config, self.judge, self.enabled, self.verifier)
 
     @property
-    def _judge(self) -> "Judge":
+    def judge(self) -> "Judge":
+        """What reads answers and says which are the same and which are right."""
         from latent_memory_plugin.answers.judge import Judge
 
-        return Judge(self.extract, self.reward, self.config.vote.reward, self.equal)
+        own: dict[str, Any] = {
+            name: given for name, given in (("extract", self.extract), ("equal", self.equal)) if given is not None
+        }
+        return Judge(reward=self.reward, mode=self.config.vote.reward, **own)
 
     @property
     def _learner(self) -> "Learner":
@@ -510,7 +511,7 @@ class LatentMemory:
 
         model, config = opened.model, self.config
         readable(config.form, model)
-        scope = Scope(self.namespace, model.name, model.fingerprint, opened.encoder.name, config, self._judge)
+        scope = Scope(self.namespace, model.name, model.fingerprint, opened.encoder.name, config, self.judge)
         running = executor_of(opened, config.worker.executor, run)
         return Learner(opened.store, model, opened.encoder, scope, running.executor, self._lane, self.watch), running
 
@@ -525,6 +526,13 @@ class LatentMemory:
             found.append(previous)
             latent_id = previous
         return found
+
+
+async def _aside(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What a call comes to, in a thread."""
+    import asyncio
+
+    return await asyncio.to_thread(call, *given, **named)
 
 
 def _watched(progress: "Watch | None") -> Mapping[str, Any]:

@@ -123,9 +123,7 @@ class ChatModel:
                 "a function of the completion or the name of a known way."
             )
         opening = opening_of(parser, tools, tool_choice)
-        judge = _TurnJudge(
-            memory.extract, memory.reward, memory.config.vote.reward, memory.equal, parser=parser, opening=opening
-        )
+        judge = _TurnJudge(**vars(memory.judge), parser=parser, opening=opening)
         return Turn(
             Asker(opened.model, opened.store, opened.encoder, memory.config, judge, memory.enabled, memory.verifier),
             _listed(messages),

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from latent_memory_plugin.answers import bare
 from latent_memory_plugin.config import Config
 from latent_memory_plugin.errors import ConfigError, InputError
 from latent_memory_plugin.records import Answer, Problem, Rollout
@@ -93,6 +92,8 @@ def rollouts_of(answer: str | None, rollouts: Sequence[str | Rollout] | None) ->
     given = tuple(one if isinstance(one, Rollout) else Rollout(text=one) for one in rollouts or ())
     if answer is None:
         return given
+    from latent_memory_plugin.answers import bare
+
     if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
     return (*given, Rollout(text=answer, answer=bare(answer), finished=False))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from latent_memory_plugin import LatentMemory
 from latent_memory_plugin.answering.ask import Asker
-from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.config import Config, NeighbourConfig, TrialConfig
@@ -86,7 +85,7 @@ class Remembering(Method):
     def unrecorded(self, questions: Sequence[str], seed: int, n: int = 1) -> list[Answer]:
         """What `ask` would return, without a trace in the store."""
         store = cast(Any, Unrecorded(self._opened.store))
-        judge = Judge(self.memory.extract, self.reward, self.config.vote.reward)
+        judge = self.memory.judge
         asker = Asker(self._opened.model, store, self._opened.encoder, self.config, judge)
         return asker.ask([Problem(question=one) for one in questions], n, self.config.sampling, seed)
 
