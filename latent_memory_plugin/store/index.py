@@ -31,6 +31,10 @@ Result = TypeVar("Result")
 FIRST_PORTION, GROWTH = 64, 8
 """How many keys are asked for at first where all within a distance are wanted, and how much more each time."""
 
+SMALL = 2_000
+"""Up to so many keys are built anew where their process was killed: a graph that was half saved may be readable and
+lose keys with the next changes. It takes less than a second."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -141,18 +145,21 @@ class Index:
 
     def _resume(self) -> None:
         """Opens the collection; where it is not known to hold what the truth does, compares them."""
-        newest = self._open()
-        true = self._truth.ids(self._encoder)
-        if self._chroma.digests.get(self.name) != digest(true) or self._stored.count() != len(true):
+        newest, true, count = self._open(), self._truth.ids(self._encoder), self._stored.count()
+        known = self._chroma.digests.get(self.name)
+        if known == digest(true) and count == len(true):
+            first = self._stored.get(limit=1, include=["embeddings"])
+            self._size = _vectors(first).shape[1] if first["ids"] else None
+            self._compared(newest)
+        elif known is None and self._chroma.leaves_note and 0 < count <= SMALL:
+            self._say("was not closed in good order and was built anew")
+            self._rebuild()
+        else:
             self._reconcile()
-            return
-        first = self._stored.get(limit=1, include=["embeddings"])
-        self._size = _vectors(first).shape[1] if first["ids"] else None
-        self._compared(newest)
 
-    def _reconcile(self) -> None:
-        """Opens the collection and adds and deletes what differs from the truth."""
-        expected = behind(self.name, self._truth)
+    def _reconcile(self, silent: bool = False) -> None:
+        """Opens the collection and adds and deletes what differs from the truth; says what should not have differed."""
+        expected = None if silent else behind(self.name, self._truth)
         newest = self._open()
         indexed, true = self._ids(), self._truth.ids(self._encoder)
         extra, added = indexed - true, self._fill(true - indexed)
@@ -178,11 +185,11 @@ class Index:
 
     def _rebuild(self) -> None:
         self._chroma.drop(self.name)
-        self._reconcile()
+        self._reconcile(silent=True)
 
     def _start_over(self) -> None:
         self._chroma.wipe()
-        self._reconcile()
+        self._reconcile(silent=True)
 
     def _probe(self) -> None:
         if self._size and self._stored.count() and not self._query(np.ones(self._size, np.float32), 1):
