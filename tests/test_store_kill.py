@@ -42,10 +42,10 @@ def test_what_is_lost_half_written_or_not_found_is_reported(tmp_path: Path) -> N
         store.neighbours(material.key(0), 1.0)
         searches: Any = store._searches
         searches["episodes"]._collection.update(ids=[one.id], embeddings=[material.key(2)])
-        known: Noted = defaultdict(set)
-        known["committed"], known["updated"] = {one.id, "another"}, {one.id}
-        known["put"], known["used"], known["stood"] = {learnt.id, "e" * 32}, {learnt.id}, {learnt.id}
-        faults = Faults()
-        inspect(tmp_path, {material.PLAIN: known, material.LEARNT: defaultdict(set)}, faults)
+    known: Noted = defaultdict(set)
+    known["committed"], known["updated"] = {one.id, "another"}, {one.id}
+    known["put"], known["used"], known["stood"] = {learnt.id, "e" * 32}, {learnt.id}, {learnt.id}
+    faults = Faults()
+    inspect(tmp_path, {material.PLAIN: known, material.LEARNT: defaultdict(set)}, faults)
     assert [text.split()[0] for text in faults.lost] == ["episode", "Latent", "the"]
     assert len(faults.half_written) == 3 and len(faults.index_differs) == 1

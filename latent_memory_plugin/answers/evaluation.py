@@ -130,8 +130,12 @@ def linear(tree: Tree) -> tuple[str, bool, Fraction] | None:
 
 def sample(tree: Tree) -> Sample | None:
     """The expression at all points; None where it has no value there or is too large. Raises OutOfTime."""
-    with within(EXPRESSION_SECONDS):
-        return _sample(tree)
+    try:
+        with within(EXPRESSION_SECONDS):
+            return _sample(tree)
+    except OutOfTime:  # the time may have gone into an import, or into other objects' garbage
+        with within(EXPRESSION_SECONDS):
+            return _sample(tree)
 
 
 @lru_cache(maxsize=4096)
