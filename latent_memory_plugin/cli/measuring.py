@@ -74,6 +74,10 @@ def world(
     problems: Annotated[int, typer.Option("--problems", min=1, help="Problems of each family.")] = 40,
     rollouts: Annotated[int, typer.Option("--rollouts", min=1, help="Samples of each problem.")] = 16,
     seed: Seed = 0,
+    half: Annotated[
+        Literal["plain", "hard"],
+        typer.Option("--world", help="Which half; without --model, the embedded model of this half is measured."),
+    ] = "plain",
 ) -> None:
     """Measures a model on the embedded world.
 
@@ -82,13 +86,23 @@ def world(
     from latent_memory_plugin.bench.world import measure
 
     with output.progress("families") as advance:
-        report = measure(shared.model, problems, rollouts, seed, advance)
+        report = measure(shared.model, problems, rollouts, seed, advance, half)
     measured = [name for name in report["mean"]]
-    rows = [(name, family["split"], *_shares(family, measured)) for name, family in report["families"].items()]
-    rows.append(("mean", "", *_shares(report["mean"], measured)))
     title = f"{report['model']}, {problems} problems of each family, seed {seed}, {report['seconds']:.0f} s"
-    columns = ("family", "split", *(name.replace("_", " ") for name in measured))
-    output.emit(shared, report, output.table(title, columns, rows, numbers=columns[2:]))
+    columns = ("family", "kind", "split", *(name.replace("_", " ") for name in measured))
+    output.emit(shared, report, output.table(title, columns, _measured(report, measured), numbers=columns[3:]))
+
+
+def _measured(report: dict[str, Any], names: list[str]) -> list[tuple[str, ...]]:
+    """A row for each family, for each kind and split, for each split, and for all."""
+    rows = [
+        (name, " ".join(family["kinds"]), family["split"], *_shares(family, names))
+        for name, family in report["families"].items()
+    ]
+    for kind, splits in report["kinds"].items():
+        rows += [("mean", kind, split, *_shares(means, names)) for split, means in splits.items()]
+    rows += [("mean", "", split, *_shares(means, names)) for split, means in report["splits"].items()]
+    return [*rows, ("mean", "", "", *_shares(report["mean"], names))]
 
 
 def _share(value: float | None) -> str:

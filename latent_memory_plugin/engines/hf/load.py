@@ -21,6 +21,8 @@ ReadFiles = Callable[[Path | str, ModelConfig, bool], tuple["PreTrainedModel", "
 
 EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[2] / "sandbox" / "weights"
+EMBEDDED_PARTS = {None: "", EMBEDDED_NAME: "", "embedded-hard": "hard"}
+"""Where in `EMBEDDED_FOLDER` the model of each name is."""
 
 _HASHED_ROWS = 8192
 
@@ -61,13 +63,14 @@ def _keep_ends(model: "PreTrainedModel") -> None:
 
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder, or the hub id as text."""
-    if config.name is None:
-        if not (embedded / "config.json").is_file():
+    if config.name in EMBEDDED_PARTS:
+        folder = embedded / EMBEDDED_PARTS[config.name]
+        if not (folder / "config.json").is_file():
             raise ModelLoadError(
-                f"The embedded model is missing from {str(embedded)!r}; run `make sandbox-model` to train it, "
-                "or name another model."
+                f"The embedded model is missing from {str(folder)!r}; run `make sandbox-model` (for 'embedded-hard' "
+                "with ARGS='--world hard') to train it, or name another model."
             )
-        return embedded
+        return folder
     path = Path(config.name).expanduser()
     if path.is_dir():
         return path
