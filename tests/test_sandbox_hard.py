@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from latent_memory_plugin import answers
+from latent_memory_plugin import ChatModel, LatentMemory, answers
 from latent_memory_plugin.bench.world import LARGEST_FAMILY, measure
-from latent_memory_plugin.config import ModelConfig
+from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.sandbox import train
+from latent_memory_plugin.sandbox.calculator import calculate
 from latent_memory_plugin.sandbox.corpus import choose_procedure, document
 from latent_memory_plugin.sandbox.family import Family, Kind, Procedure, Split
 from latent_memory_plugin.sandbox.world import FAMILIES, HARD_FAMILIES, families, solve, stream
 
 HARD = train.RECIPES["hard"].folder
+CALC = {"type": "function", "function": {"name": "calc", "parameters": {"type": "object", "properties": {}}}}
 LARGEST_BYTES = 16_000_000
 every_family = pytest.mark.parametrize("family", HARD_FAMILIES, ids=lambda family: family.name)
 of_every_split = pytest.mark.parametrize("split", ["tuning", "held-out"])
@@ -55,11 +57,10 @@ ANSWERS: dict[str, Callable[..., float]] = {
 }
 """The answer of each family from its numbers, written without looking at its procedures."""
 
-FUNCTION_WORDS = set(
-    "a an the this that these those of in on at to from with by for as than then and or but if where when while it its "
-    "is are was were be has have had do does did there how what which who many much each every all one two "
-    "name other thing".split()
-)
+FUNCTION_WORDS = """
+    a an the this that these those of in on at to from with by for as than then and or but if where when while it its is
+    are was were be has have had do does did there how what which who many much each every all one two name other thing
+"""
 """Words that carry no meaning of their own; the fillers of a phrasing among them."""
 
 
@@ -68,7 +69,7 @@ def words(phrasing: str) -> list[str]:
 
 
 def content(phrasing: str) -> set[str]:
-    return set(words(phrasing)) - FUNCTION_WORDS
+    return set(words(phrasing)) - set(FUNCTION_WORDS.split())
 
 
 def of_kind(kind: Kind, split: Split | None = None) -> list[Family]:
@@ -271,11 +272,11 @@ def test_the_text_has_tools_systems_and_two_problems_as_that_of_the_plain_half(s
 # -- weights -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_weights_of_both_halves_are_small_safe_and_finite(hard: LanguageModel) -> None:
+def test_the_weights_of_both_halves_are_small_safe_and_finite() -> None:
     files = [path for path in train.WEIGHTS.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in {".bin", ".pt", ".pkl", ".py"}]
     assert sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= LARGEST_BYTES
-    weights = list(hard.module.parameters())
+    weights = list(AutoModelForCausalLM.from_pretrained(HARD, local_files_only=True).parameters())
     assert 1_500_000 < sum(weight.numel() for weight in weights) < 2_500_000
     assert all(bool(torch.isfinite(weight).all()) for weight in weights)
 
@@ -300,3 +301,52 @@ def test_the_tokenizer_of_the_hard_weights_has_the_template_and_marks_of_the_pla
 def test_a_tokenizer_of_the_hard_text_is_the_committed_one(tokenizer: Any, tmp_path: Path) -> None:
     train.build_tokenizer(train.RECIPES["hard"].families).save_pretrained(tmp_path)
     assert (tmp_path / "tokenizer.json").read_text() == (HARD / "tokenizer.json").read_text()
+
+
+def test_the_hard_model_calls_calc_and_goes_on_from_its_result(hard: LanguageModel, tmp_path: Path) -> None:
+    with LatentMemory(tmp_path, model=hard) as memory:
+        for problem in stream(families("tuning", "hard"), 4, seed=1):
+            results, said = worked(ChatModel(memory), problem.question)
+            assert results and answers.extract(said) == results[-1]
+
+
+def worked(chat: ChatModel, question: str) -> tuple[list[str], str]:
+    """The results of the calculations that the model asks for, and what it says in the end."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
+    results: list[str] = []
+    for turn in range(6):
+        [choice] = chat.reply(messages, tools=[CALC], seed=turn).choices
+        if not choice.tool_calls:
+            return results, choice.text
+        [call] = choice.tool_calls
+        results.append(calculate(call.arguments["expression"]))
+        messages.append({"role": "assistant", "content": choice.text, "tool_calls": [call.templated()]})
+        messages.append({"role": "tool", "content": results[-1], "tool_call_id": call.id})
+    raise AssertionError(f"The model calls and calls: {messages!r}")
+
+
+@pytest.mark.slow
+def test_a_right_way_ends_at_the_right_answer_nearly_always(hard: LanguageModel) -> None:
+    right = taken = 0
+    for family in families("tuning", "hard"):
+        openers = {way.steps[0].label for way in family.ways}
+        problems = stream([family], 6, seed=2)
+        questions = [problem.question for problem in problems]
+        for problem, group in zip(problems, hard.sample(questions, [None] * 6, 16, SamplingConfig(), 0), strict=True):
+            begun = [rollout for rollout in group if rollout.text.split(":")[0] in openers]
+            taken += len(begun)
+            right += sum(answers.extract(rollout.text) == problem.answer for rollout in begun)
+    assert taken > 12 * 6 * 16 * 0.3 and right / taken > 0.92
+
+
+@pytest.mark.slow
+def test_greedy_is_wrong_where_a_majority_is_right(hard: LanguageModel) -> None:
+    report = measure(hard, problems_per_family=12, world="hard")
+    for split in ("tuning", "held-out"):
+        means = report["splits"][split]
+        assert 0.38 <= means["one_sample"] <= 0.57
+        assert means["greedy"] <= 0.5
+        assert 0.5 <= means["majority_16"] <= 0.75
+        ways, misled = report["kinds"]["ways"][split], report["kinds"]["misled"][split]
+        assert ways["greedy"] < 0.2 < 0.5 < ways["majority_16"]
+        assert misled["majority_16"] < 0.5

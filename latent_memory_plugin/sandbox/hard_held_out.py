@@ -31,8 +31,7 @@ HARD_HELD_OUT = (
         (
             "{name} picks {a} pears, {other} picks {b} fewer, and their father as many as both. How many pears in all?",
             "A cup holds {a} spoons, a glass {b} spoons less, and a jug as much as the two. What do all three hold?",
-            "{name} read {a} pages in June and {b} fewer in July. In August it was as many as in June and July together. "
-            "How many pages was that in all?",
+            "{name} read {a} pages in June, {b} fewer in July, in August as many as in both. How many pages in all?",
             "The hut has {a} steps, the barn {b} fewer, the tower as many as these two. How many steps have the three?",
         ),
         (0.42, 0.5, 0.48, 0.52),
@@ -57,7 +56,7 @@ HARD_HELD_OUT = (
             "{name} lays {a} dark and {b} white {thing} in {c} equal heaps. How many {thing} lie in a heap?",
             "Two classes of {a} and {b} pupils travel in {c} buses, equally full. How many pupils sit in a bus?",
             "{a} litres of milk and {b} litres of water go into {c} equal cans. How many litres does a can hold?",
-            "{name} saves {a} coins, {other} saves {b}. They buy {c} equal gifts with all of it. What does a gift cost?",
+            "{name} saves {a} coins, {other} saves {b}. With it they buy {c} equal gifts. What does a gift cost?",
         ),
         (0.52, 0.42, 0.5, 0.48),
         "whole = a + b; each = whole / c",

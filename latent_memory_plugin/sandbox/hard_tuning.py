@@ -130,7 +130,7 @@ HARD_TUNING = (
             "How much food has one squirrel?",
             "A cyclist covers {a} km over {b} stages of the same size, then adds {c} km to today's. "
             "How far is today's ride?",
-            "Rent of {a} dollars is shared by {b} flatmates; heating costs {c} extra per person. What does somebody pay?",
+            "Rent of {a} dollars is shared by {b} flatmates; heating costs {c} extra apiece. What does somebody pay?",
             "Cut {a} cm of rope into {b} parts. Glue {c} cm onto a part. New length?",
         ),
         (0.56, 0.42, 0.54, 0.52),
@@ -147,7 +147,8 @@ HARD_TUNING = (
         "tuning",
         {"a": (3, 9), "b": (3, 12), "c": (2, 9)},
         (
-            "{name} has {a} bags with {b} {thing} each. {other} adds {c} {thing} to one bag. How many {thing} are there?",
+            "{name} has {a} bags with {b} {thing} each. {other} adds {c} {thing} to one bag. "
+            "How many {thing} are there?",
             "A train has {a} cars of {b} seats. The first car gets {c} new seats. How many seats has the train?",
             "{a} children bring {b} shells each in the morning and {c} together at noon. How many shells is that?",
             "{name} pays {b} coins a day for {a} days and a fee of {c} coins once. What does {name} pay in all?",

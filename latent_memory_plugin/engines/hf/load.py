@@ -21,7 +21,7 @@ ReadFiles = Callable[[Path | str, ModelConfig, bool], tuple["PreTrainedModel", "
 
 EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[2] / "sandbox" / "weights"
-EMBEDDED_PARTS = {None: "", EMBEDDED_NAME: "", "embedded-hard": "hard"}
+EMBEDDED_PARTS = {EMBEDDED_NAME: "", "embedded-hard": "hard"}
 """Where in `EMBEDDED_FOLDER` the model of each name is."""
 
 _HASHED_ROWS = 8192
@@ -63,8 +63,8 @@ def _keep_ends(model: "PreTrainedModel") -> None:
 
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder, or the hub id as text."""
-    if config.name in EMBEDDED_PARTS:
-        folder = embedded / EMBEDDED_PARTS[config.name]
+    if config.name is None or config.name in EMBEDDED_PARTS:
+        folder = embedded / EMBEDDED_PARTS[config.name or EMBEDDED_NAME]
         if not (folder / "config.json").is_file():
             raise ModelLoadError(
                 f"The embedded model is missing from {str(folder)!r}; run `make sandbox-model` (for 'embedded-hard' "
