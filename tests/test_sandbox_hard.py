@@ -1,5 +1,6 @@
 """The hard half of the embedded world: what its kinds promise, its solutions, and the model that was trained on it."""
 
+import json
 import random
 import re
 from collections import Counter
@@ -12,14 +13,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from latent_memory_plugin import ChatModel, LatentMemory, answers
+from latent_memory_plugin import answers
 from latent_memory_plugin.bench.world import LARGEST_FAMILY, measure
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
-from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.engines.hf.load import read
+from latent_memory_plugin.errors import InputError, ModelLoadError
 from latent_memory_plugin.sandbox import train
 from latent_memory_plugin.sandbox.calculator import calculate
-from latent_memory_plugin.sandbox.corpus import choose_procedure, document
+from latent_memory_plugin.sandbox.corpus import OPENINGS, choose_procedure, document
 from latent_memory_plugin.sandbox.family import Family, Kind, Procedure, Split
 from latent_memory_plugin.sandbox.world import FAMILIES, HARD_FAMILIES, families, solve, stream
 
@@ -160,9 +162,23 @@ def test_a_stream_of_the_hard_half_is_seeded_distinct_and_balanced() -> None:
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
 
+def test_a_solution_begins_with_words_that_say_nothing_of_its_way_or_family() -> None:
+    rng = random.Random(0)
+    begun: dict[str, Counter[str]] = {}
+    for _ in range(4000):
+        family = rng.choice(HARD_FAMILIES)
+        _, (said, spoken) = document((family,), rng)[:2]
+        if spoken and not re.match(r"\d+[-+*/]", said):
+            begun.setdefault(family.name, Counter())[re.split(r"\w+: (?=[\d<])", said)[0]] += 1
+    assert begun.keys() == ANSWERS.keys()
+    for counts in begun.values():
+        assert counts.keys() == set(OPENINGS)
+        assert min(counts.values()) > 0.1 * counts.total()
+
+
 @every_family
-def test_the_first_token_of_a_solution_names_its_way(family: Family, tokenizer: Any) -> None:
-    openers = [tokenizer(f"{one.steps[0].label}:", add_special_tokens=False).input_ids[0] for one in family.procedures]
+def test_the_first_token_after_them_names_its_way(family: Family, tokenizer: Any) -> None:
+    openers = [tokenizer(f" {one.steps[0].label}:", add_special_tokens=False).input_ids[0] for one in family.procedures]
     assert len(set(openers)) == len(openers)
 
 
@@ -287,6 +303,11 @@ def test_each_half_has_a_model_by_name(hard: LanguageModel) -> None:
     assert (default.name, by_name.name, hard.name) == ("embedded", "embedded", "embedded-hard")
 
 
+def test_without_the_weights_of_the_hard_half_the_way_to_them_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"make sandbox-model.*--world hard"):
+        read(ModelConfig(name="embedded-hard"), embedded=tmp_path)
+
+
 def test_the_tokenizer_of_the_hard_weights_has_the_template_and_marks_of_the_plain_ones(tokenizer: Any) -> None:
     plain: Any = AutoTokenizer.from_pretrained(train.WEIGHTS)
     assert tokenizer.chat_template == plain.chat_template
@@ -303,26 +324,35 @@ def test_a_tokenizer_of_the_hard_text_is_the_committed_one(tokenizer: Any, tmp_p
     assert (tmp_path / "tokenizer.json").read_text() == (HARD / "tokenizer.json").read_text()
 
 
-def test_the_hard_model_calls_calc_and_goes_on_from_its_result(hard: LanguageModel, tmp_path: Path) -> None:
-    with LatentMemory(tmp_path, model=hard) as memory:
-        for problem in stream(families("tuning", "hard"), 4, seed=1):
-            results, said = worked(ChatModel(memory), problem.question)
-            assert results and answers.extract(said) == results[-1]
+def test_the_hard_model_calls_calc_and_goes_on_from_its_result(tokenizer: Any) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(HARD, local_files_only=True)
+    for problem in stream(families("tuning", "hard"), 6, seed=1):
+        results, said = worked(model, tokenizer, problem.question)
+        assert results and said == f"#### {results[-1]}"
 
 
-def worked(chat: ChatModel, question: str) -> tuple[list[str], str]:
-    """The results of the calculations that the model asks for, and what it says in the end."""
+def worked(model: Any, tokenizer: Any, question: str) -> tuple[list[str], str]:
+    """The results of the calculations that a model asks for, and what it says in the end."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": question}]
     results: list[str] = []
-    for turn in range(6):
-        [choice] = chat.reply(messages, tools=[CALC], seed=turn).choices
-        if not choice.tool_calls:
-            return results, choice.text
-        [call] = choice.tool_calls
-        results.append(calculate(call.arguments["expression"]))
-        messages.append({"role": "assistant", "content": choice.text, "tool_calls": [call.templated()]})
-        messages.append({"role": "tool", "content": results[-1], "tool_call_id": call.id})
+    for _ in range(6):
+        prompt = tokenizer.apply_chat_template(messages, tools=[CALC], add_generation_prompt=True, return_tensors="pt")
+        ids = model.generate(**prompt, do_sample=False, max_new_tokens=60)[0, prompt["input_ids"].shape[1] :]
+        said, _, call = tokenizer.decode(ids, skip_special_tokens=True).partition("<tool_call>")
+        if not call:
+            return results, said
+        function = json.loads(call.removesuffix("</tool_call>"))
+        results.append(calculate(function["arguments"]["expression"]))
+        messages.append({"role": "assistant", "content": said, "tool_calls": [{"function": function}]})
+        messages.append({"role": "tool", "content": results[-1]})
     raise AssertionError(f"The model calls and calls: {messages!r}")
+
+
+def opener(text: str) -> str:
+    """The word that names the way of a solution."""
+    for words_before in OPENINGS:
+        text = text.removeprefix(words_before)
+    return text.split(":")[0]
 
 
 @pytest.mark.slow
@@ -333,7 +363,7 @@ def test_a_right_way_ends_at_the_right_answer_nearly_always(hard: LanguageModel)
         problems = stream([family], 6, seed=2)
         questions = [problem.question for problem in problems]
         for problem, group in zip(problems, hard.sample(questions, [None] * 6, 16, SamplingConfig(), 0), strict=True):
-            begun = [rollout for rollout in group if rollout.text.split(":")[0] in openers]
+            begun = [rollout for rollout in group if opener(rollout.text) in openers]
             taken += len(begun)
             right += sum(answers.extract(rollout.text) == problem.answer for rollout in begun)
     assert taken > 12 * 6 * 16 * 0.3 and right / taken > 0.92

@@ -14,6 +14,9 @@ from latent_memory_plugin.sandbox.family import Family, Procedure, WordProblem, 
 from latent_memory_plugin.sandbox.tokenizer import BEGIN, CALL, CALL_END, END
 from latent_memory_plugin.sandbox.world import equations, solve
 
+OPENINGS = ("Let us see. ", "Now then: ", "We work it out. ", "So, ")
+"""What a solution of the hard half begins with: words that say nothing of its way, so that the last token of a question
+does not yet know the way either."""
 SLIP_RATE: Mapping[World, float] = {"plain": 0.03, "hard": 0.01}
 AUTHOR_KEEPS_PROCEDURE = 0.75
 SYSTEM_SHARE = 0.15
@@ -60,7 +63,11 @@ def _turn(problem: WordProblem, solution: str) -> Document:
 
 
 def _solve(problem: WordProblem, procedure: Procedure, rng: random.Random) -> str:
-    return solve(problem, procedure, rng, SLIP_RATE[problem.family.world])
+    return _said_first(problem.family, rng) + solve(problem, procedure, rng, SLIP_RATE[problem.family.world])
+
+
+def _said_first(family: Family, rng: random.Random) -> str:
+    return rng.choice(OPENINGS) if family.world == "hard" else ""
 
 
 def _one_problem(family: Family, rng: random.Random) -> Document:
@@ -84,10 +91,11 @@ def _with_tool(family: Family, rng: random.Random) -> Document:
     problem = family.draw(rng)
     procedure = choose_procedure(family, problem.phrasing, rng)
     pieces: Document = [(f"{_opening(rng, f'<|tools|>calc{END}')}<|user|>{problem.question}{END}<|assistant|>", False)]
-    value = 0
+    first, value = _said_first(family, rng), 0
     for label, equation, value in equations(procedure, dict(problem.numbers)):
         call = json.dumps({"name": "calc", "arguments": {"expression": equation}})
-        pieces.append((f"{label}: {CALL}{call}{CALL_END}{END}", True))
+        pieces.append((f"{first}{label}: {CALL}{call}{CALL_END}{END}", True))
+        first = ""
         pieces.append((f"<|tool|>{value}{END}<|assistant|>", False))
     return [*pieces, (f"#### {value}{END}", True)]
 

@@ -103,7 +103,7 @@ HARD_HELD_OUT = (
             "A recipe for {b} guests needs {a} grams of flour. Flour needed by {c} guests?",
             "Walking steadily, {name} goes {a} km within {b} days. Distance after {c} days?",
         ),
-        (0.56, 0.54, 0.42, 0.52),
+        (0.54, 0.54, 0.38, 0.5),
         "one = a / b; total = one * c",
         {
             "stops at one": "each = a / b",
@@ -122,7 +122,7 @@ HARD_HELD_OUT = (
             "Bread that costs {a} coins becomes fifty percent dearer. What is the new price?",
             "Enough rice to feed a pair weighs {a} grams. What weight would three eaters need?",
         ),
-        (0.52, 0.42, 0.56, 0.54),
+        (0.5, 0.38, 0.54, 0.54),
         "half = a / 2; total = a + half",
         {
             "stops at the half": "part = a / 2",
@@ -144,7 +144,7 @@ HARD_HELD_OUT = (
             "{name} fills {c} equal cups from a can of {a} spoons and drinks {b} spoons from the can before. "
             "How many spoons are in a cup?",
         ),
-        (0.52, 0.56, 0.42, 0.54),
+        (0.5, 0.54, 0.38, 0.54),
         "less = a - b; each = less / c",
         {
             "takes it after the split": "part = a / c; each = part - b",
@@ -167,7 +167,7 @@ HARD_HELD_OUT = (
             "{name} fills {c} equal cups from a can of {a} spoons and drinks {b} spoons from each cup after. "
             "How many spoons are in a cup?",
         ),
-        (0.54, 0.42, 0.56, 0.52),
+        (0.54, 0.38, 0.54, 0.5),
         "part = a / c; each = part - b",
         {
             "takes it before the split": "less = a - b; each = less / c",
@@ -257,14 +257,14 @@ HARD_HELD_OUT = (
             "From the top it is step {a}, from the bottom it is step {b}. How many steps has the stair?",
             "{name} was runner {a} from the best and runner {b} from the worst. How many runners took part?",
         ),
-        (0.28, 0.52, 0.24, 0.32),
+        (0.36, 0.6, 0.34, 0.34),
         "sum = a + b; count = sum - 1",
         {
             "counts the place twice": "both = a + b",
             "adds the place": "more = a + b; more = more + 1",
             "leaves out two": "less = a + b; less = less - 2",
         },
-        leading=0.75,
+        leading=0.7,
         kinds=("misled",),
     ),
 )

@@ -112,7 +112,7 @@ HARD_TUNING = (
             "Children travel at half fare. What does {name} pay for {a} kids where adults give {b} coins?",
             "Twins split a wage evenly: {a} days, {b} dollars daily. How much does either get?",
         ),
-        (0.56, 0.5, 0.56, 0.42),
+        (0.54, 0.5, 0.54, 0.38),
         "count = a * b; half = count / 2",
         {
             "forgets the half": "whole = a * b",
@@ -133,7 +133,7 @@ HARD_TUNING = (
             "Rent of {a} dollars is shared by {b} flatmates; heating costs {c} extra apiece. What does somebody pay?",
             "Cut {a} cm of rope into {b} parts. Glue {c} cm onto a part. New length?",
         ),
-        (0.56, 0.42, 0.54, 0.52),
+        (0.54, 0.38, 0.54, 0.5),
         "share = a / b; total = share + c",
         {
             "forgets the extra": "part = a / b",
@@ -153,7 +153,7 @@ HARD_TUNING = (
             "{a} children bring {b} shells each in the morning and {c} together at noon. How many shells is that?",
             "{name} pays {b} coins a day for {a} days and a fee of {c} coins once. What does {name} pay in all?",
         ),
-        (0.56, 0.52, 0.54, 0.42),
+        (0.54, 0.5, 0.54, 0.38),
         "base = a * b; total = base + c",
         {
             "adds to each": "each = b + c; total = each * a",
@@ -174,7 +174,7 @@ HARD_TUNING = (
             "{a} children bring {b} shells each in the morning and {c} each at noon. How many shells is that?",
             "{name} pays {b} coins a day for {a} days and a fee of {c} coins daily. What does {name} pay in all?",
         ),
-        (0.42, 0.54, 0.52, 0.56),
+        (0.38, 0.54, 0.5, 0.54),
         "each = b + c; total = each * a",
         {
             "adds once": "base = a * b; total = base + c",
@@ -259,14 +259,14 @@ HARD_TUNING = (
             "Two pipes measure {a} m in all, and one is {b} m longer. How long is the short pipe?",
             "In two nights {a} boats passed, {b} more in the second. How many passed in the first?",
         ),
-        (0.24, 0.52, 0.32, 0.28),
+        (0.34, 0.6, 0.36, 0.34),
         "rest = a - b; part = rest / 2",
         {
             "takes the difference away": "less = a - b",
             "halves, then takes away": "half = a / 2; part = half - b",
             "halves the sum": "sum = a + b; part = sum / 2",
         },
-        leading=0.75,
+        leading=0.7,
         kinds=("misled",),
     ),
 )
