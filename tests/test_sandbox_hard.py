@@ -165,10 +165,10 @@ def test_a_stream_of_the_hard_half_is_seeded_distinct_and_balanced() -> None:
 def test_a_solution_begins_with_words_that_say_nothing_of_its_way_or_family() -> None:
     rng = random.Random(0)
     begun: dict[str, Counter[str]] = {}
-    for _ in range(4000):
+    for _ in range(3000):
         family = rng.choice(HARD_FAMILIES)
-        _, (said, spoken) = document((family,), rng)[:2]
-        if spoken and not re.match(r"\d+[-+*/]", said):
+        said = next(text for text, spoken in document((family,), rng) if spoken)
+        if not re.match(r"\d+[-+*/]", said):
             begun.setdefault(family.name, Counter())[re.split(r"\w+: (?=[\d<])", said)[0]] += 1
     assert begun.keys() == ANSWERS.keys()
     for counts in begun.values():
