@@ -57,7 +57,7 @@ class Recipe:
 
 RECIPES: Mapping[World, Recipe] = {
     "plain": Recipe(FAMILIES, WEIGHTS, steps=1700, intermediate_size=432),
-    "hard": Recipe(HARD_FAMILIES, WEIGHTS / "hard", steps=1700, intermediate_size=384),
+    "hard": Recipe(HARD_FAMILIES, WEIGHTS / "hard", steps=2000, intermediate_size=384),
 }
 
 
