@@ -2,13 +2,14 @@
 
 import tempfile
 
-from latent_memory_plugin import LatentMemory, Outcome
+from latent_memory_plugin import LatentMemory, Progress
 from latent_memory_plugin.sandbox.world import families, stream
 
 
-def show(outcome: Outcome) -> None:
+def show(progress: Progress) -> None:
     """One line for each problem learnt from."""
-    print(f"{outcome.status:8} {outcome.reason}")
+    if progress.outcome is not None:
+        print(f"{progress.outcome.status:8} {progress.outcome.reason}")
 
 
 one_family = families("tuning")[1:2]

@@ -36,7 +36,9 @@ def main(
     with one_line_errors(debug=False), one_line_warnings():
         # Here, so that Ctrl-C is one line while the libraries load, too.
         from latent_memory_plugin.bench.demo import run
+        from latent_memory_plugin.bench.picture import check_plotting
 
+        check_plotting()
         with progress("problems") as advance:
             report = run(seed, count, model, problems, advance, families)
         present(Shared(json="demo.json"), report, Path("demo.png"))

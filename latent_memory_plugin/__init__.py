@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from latent_memory_plugin.config import (
         Config,
         DistilConfig,
+        GrpoConfig,
+        ImitateConfig,
+        ImitateThenGrpoConfig,
         LifeConfig,
         ModelConfig,
         NeighbourConfig,
+        ObjectiveConfig,
         RetrieveConfig,
         RouteConfig,
         SamplingConfig,
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
         WorkerConfig,
     )
     from latent_memory_plugin.errors import (
+        CancelledError,
         ConfigError,
         ContextLengthError,
         CorruptError,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
         ModelLoadError,
         NotFoundError,
         OutdatedError,
+        PluginError,
         ReadOnlyError,
         RewardError,
         StoreError,
@@ -45,10 +51,10 @@ if TYPE_CHECKING:
         WorkerError,
         WrongModelError,
     )
+    from latent_memory_plugin.learning.work import Candidate, Progress
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.records import (
         Answer,
-        Candidate,
         Choice,
         Dialogue,
         Episode,
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
         Hit,
         Holding,
         Latent,
+        Neighbour,
         Outcome,
         Problem,
         Queued,
@@ -70,21 +77,26 @@ if TYPE_CHECKING:
         Vote,
         WorkerState,
     )
+    from latent_memory_plugin.store.root import namespaces
 
 __version__ = "0.1.0"
 
 __path__.append(f"{__path__[0]}/_moved")  # import paths of before, see there
 
 HOMES = {
+    "Candidate": "learning.work",
     "ChatModel": "answering.chat",
     "LatentMemory": "memory",
     "Occasion": "answering.session",
+    "Progress": "learning.work",
     "When": "answering.intake",
+    "namespaces": "store.root",
     "question_of": "answering.turn",
 }
 
 __all__ = [
     "Answer",
+    "CancelledError",
     "Candidate",
     "ChatModel",
     "Choice",
@@ -97,8 +109,11 @@ __all__ = [
     "DistilError",
     "Episode",
     "Evicted",
+    "GrpoConfig",
     "Hit",
     "Holding",
+    "ImitateConfig",
+    "ImitateThenGrpoConfig",
     "IndexUnavailableError",
     "InputError",
     "Latent",
@@ -108,12 +123,16 @@ __all__ = [
     "ModelConfig",
     "ModelError",
     "ModelLoadError",
+    "Neighbour",
     "NeighbourConfig",
     "NotFoundError",
+    "ObjectiveConfig",
     "Occasion",
     "Outcome",
     "OutdatedError",
+    "PluginError",
     "Problem",
+    "Progress",
     "Queued",
     "ReadOnlyError",
     "Reference",
@@ -141,6 +160,7 @@ __all__ = [
     "WorkerState",
     "WrongModelError",
     "__version__",
+    "namespaces",
     "question_of",
 ]
 

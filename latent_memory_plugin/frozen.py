@@ -1,6 +1,8 @@
 """The base of records and configs: frozen pydantic models whose refusals are this library's errors."""
 
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
@@ -11,6 +13,10 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0)]
 
+MAX_SHOWN = 160
+"""Characters of a text that a record's repr shows."""
+MAX_ITEMS = 12
+"""Items of a tuple that it shows."""
 MAX_NAMED = 100
 """Refused values that a message names one by one."""
 
@@ -43,6 +49,18 @@ class Frozen(BaseModel):
         except ValidationError as exc:
             raise self._translated(exc) from exc
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Long texts are cut and many records counted: what is read at a prompt fits it."""
+        return ((name, _short(value)) for name, value in super().__repr_args__())
+
+    def _repr_html_(self) -> str:
+        """A table, as notebooks show it."""
+        from html import escape
+
+        told = self.__repr_args__()
+        rows = (f"<tr><th>{escape(str(name))}</th><td>{escape(repr(value))}</td></tr>" for name, value in told)
+        return f"<table><caption>{type(self).__name__}</caption>{''.join(rows)}</table>"
+
     @classmethod
     def _translated(cls, error: ValidationError) -> LatentMemoryError:
         """An error of this library that a validator raised, as it is; else a refusal that names the fields."""
@@ -65,13 +83,34 @@ class Frozen(BaseModel):
             raise cls._translated(exc) from exc
 
 
+class _Told(str):
+    """A text that is its own repr."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _short(value: Any) -> Any:
+    """The value, or what stands for it where its repr is long."""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return _Told(f"{value[:MAX_SHOWN]!r}… ({len(value):,} characters)")
+    items = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else ()
+    if len(items) > 1 and all(isinstance(one, Frozen) for one in items):
+        return _Told(f"<{len(items)} {type(items[0]).__name__}s>")
+    if len(items) > MAX_ITEMS:
+        return _Told(f"({', '.join(map(repr, items[:MAX_ITEMS]))}, … {len(items):,} in all)")
+    return cast("Any", value)
+
+
 class FrozenConfig(Frozen):
     """Base of configs: a refusal names the settings there are."""
 
     @classmethod
     def _refusal(cls, reasons: str) -> LatentMemoryError:
-        known = ", ".join(cls.model_fields)
-        return ConfigError(f"{cls.__name__} refused {reasons}. Its settings are: {known}.")
+        name = reasons.partition("=")[0]
+        near = [] if name in cls.model_fields else get_close_matches(name, cls.model_fields, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return ConfigError(f"{cls.__name__} refused {reasons}.{hint} Its settings are: {', '.join(cls.model_fields)}.")
 
 
 Settings = TypeVar("Settings", bound=FrozenConfig)

@@ -10,11 +10,19 @@ a complete example of each kind.
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError, PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from latent_memory_plugin.engines import Load
+    from latent_memory_plugin.executors import MakeExecutor
+    from latent_memory_plugin.forms import Form
+    from latent_memory_plugin.keys import Make
+    from latent_memory_plugin.objectives import Objective
 
 Thing = TypeVar("Thing")
 
@@ -38,7 +46,7 @@ class PlugPoint(Generic[Thing]):
             raise ConfigError(f"The {self.kind} {thing!r:.80} has the name {name!r}; pass a text that is not empty.")
         known = self._things.get(name)
         if name in self._built_in or (known is not None and known is not thing):
-            raise ConfigError(f"There is a {self.kind} {name!r} already; register yours under another name.")
+            raise ConfigError(f"There is another {self.kind} {name!r} already; register yours under another name.")
         self._things[name] = thing
 
     def get(self, name: str) -> Thing:
@@ -68,8 +76,10 @@ class PlugPoint(Generic[Thing]):
         """All names, in order."""
         return sorted({*self._built_in, *self._things, *self._entry_points()})
 
-    def _entry_points(self) -> Mapping[str, EntryPoint]:
+    def _entry_points(self) -> "Mapping[str, EntryPoint]":
         if self._found is None:
+            from importlib.metadata import entry_points
+
             found: dict[str, EntryPoint] = {}
             for point in entry_points(group=self.group):
                 if point.name in self._built_in or point.name in found:
@@ -83,8 +93,14 @@ class PlugPoint(Generic[Thing]):
 
     def _load(self, name: str) -> Thing:
         point = self._entry_points()[name]
-        with blamed(self.kind, name):
+        try:
             return point.load()
+        except Exception as exc:
+            owner = "unknown" if point.dist is None else point.dist.name
+            raise PluginError(
+                f"The {self.kind} {name!r}, {point.value!r} of the distribution {owner!r}, cannot be imported: "
+                f"{type(exc).__name__}: {exc}."
+            ) from exc
 
 
 @contextmanager
@@ -96,3 +112,19 @@ def blamed(kind: str, name: str) -> Generator[None, None, None]:
         raise
     except Exception as exc:
         raise PluginError(f"The {kind} {name!r} raised {type(exc).__name__}: {exc}.") from exc
+
+
+FORMS: "PlugPoint[Form]" = PlugPoint("form", {"soft_prompt": "forms.soft_prompt:SOFT_PROMPT"})
+OBJECTIVES: "PlugPoint[Objective]" = PlugPoint(
+    "objective",
+    {
+        "imitate": "objectives.imitate:IMITATE",
+        "grpo": "objectives.grpo:GRPO",
+        "imitate_then_grpo": "objectives.imitate_then_grpo:IMITATE_THEN_GRPO",
+    },
+)
+ENGINES: "PlugPoint[Load]" = PlugPoint("engine", {"hf": "engines.hf:LanguageModel.load"})
+KEYS: "PlugPoint[Make]" = PlugPoint("key", {"kv": "keys.kv:make", "input": "keys.input:make"})
+EXECUTORS: "PlugPoint[MakeExecutor]" = PlugPoint(
+    "executor", {"thread": "executors.thread:ThreadExecutor", "process": "executors.process:ProcessExecutor"}
+)

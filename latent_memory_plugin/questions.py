@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from latent_memory_plugin.answers import bare
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Problem
 
@@ -57,4 +58,4 @@ def _row(number: int, line: str) -> Row:
     question, answer = fields.get("question"), fields.get("answer")
     if not isinstance(question, str):
         raise ValueError(f"{line.strip()!r:.80} is no object with a text 'question'.")
-    return Row(number, Problem(question=question), None if answer is None else str(answer))
+    return Row(number, Problem(question=question), None if answer is None else bare(str(answer)))

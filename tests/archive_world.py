@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from store_builders import VOTE, episode, key, latent, tensor, use
+from store_builders import VOTE, episode, key, latent, near, tensor, use
 
 from latent_memory_plugin.records import Rollout, Standing
 from latent_memory_plugin.store import Store
@@ -29,10 +29,10 @@ def content(store: Store) -> dict[str, Any]:
     assert {one.namespace for one in latents} <= {store.namespace}
     return {
         "latents": [one.model_copy(update={"namespace": ""}) for one in latents],
-        "tensors": [store.tensor(one.id).tolist() for one in latents],
+        "tensors": [store.tensors(one.id)["latent"].tolist() for one in latents],
         "standings": [store.standing(one.id) for one in latents],
         "uses": store.uses(),
         "episodes": [(one, store.episode_key(one.id).tolist()) for one in store.episodes()],
         "found": [one for one, _ in store.nearest(key(), 9)] if store.encoder else None,
-        "near": [one.id for one, _ in store.near_episodes(key(), 9)] if store.encoder else None,
+        "near": [one.id for one, _ in near(store, key(), 9)] if store.encoder else None,
     }

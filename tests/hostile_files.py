@@ -1,4 +1,7 @@
-"""Latent files as an enemy would make them: bytes, headers, records, layouts and values, each changed at random."""
+"""Latent files as an enemy would make them: bytes, headers, records, layouts and values, each changed at random.
+
+They begin as a file of one tensor, as one of several, and as one of schema 1, whose record says `shape`.
+"""
 
 import copy
 import hashlib
@@ -14,8 +17,9 @@ from store_builders import key, latent, tensor
 from latent_memory_plugin.store.packing import pack
 
 RECORD = latent(id="a" * 32, created=1.0)
-VALID = pack(RECORD, tensor(), key())
+VALID = pack(RECORD, {"latent": tensor()}, key())
 DATA_BYTES = 4 * (3 * 4 + 8)
+NAMED = {"down_3": (2, 4), "scale": (1,), "up_3": (4, 2)}
 LENGTHS = (
     0,
     1,
@@ -78,6 +82,9 @@ VALUES: tuple[Any, ...] = (
         "a" * 32,
         "soft_prompt",
         "hard_prompt",
+        {"latent": [3, 4]},
+        {"latent": [4, 3], "key": [8]},
+        {"": [12]},
         "e" * 64,
     ),
 )
@@ -97,6 +104,25 @@ TOKENS = (
 )
 
 
+def several() -> bytes:
+    record = latent(id="a" * 32, created=1.0, form="low_rank", shapes=NAMED)
+    tensors = {name: tensor().ravel()[: np.prod(shape)].reshape(shape) for name, shape in NAMED.items()}
+    return pack(record, tensors, key())
+
+
+def first_schema() -> bytes:
+    """The file as version 1 wrote it."""
+    fields, data = split(VALID)
+    record = json.loads(fields["__metadata__"]["record"])
+    record["shape"] = record.pop("shapes")["latent"]
+    fields["__metadata__"]["schema"] = "1"
+    return sealed(fields, json.dumps(record), data)
+
+
+def valid(rng: random.Random) -> bytes:
+    return rng.choice(VALIDS)
+
+
 def split(content: bytes) -> tuple[dict[str, Any], bytes]:
     (length,) = struct.unpack("<Q", content[:8])
     return json.loads(content[8 : 8 + length]), content[8 + length :]
@@ -108,8 +134,9 @@ def joined(header: bytes, data: bytes) -> bytes:
 
 def sealed(fields: dict[str, Any], record: str, data: bytes) -> bytes:
     """A file with this record and the hash that belongs to it, as an enemy would compute it."""
-    (first, last), (key_first, key_last) = (fields[name]["data_offsets"] for name in ("latent", "key"))
-    content = record.encode(errors="surrogatepass") + data[first:last] + data[key_first:key_last]
+    names = (*sorted(fields.keys() - {"__metadata__", "key"}), "key")
+    places = (fields[name]["data_offsets"] for name in names)
+    content = record.encode(errors="surrogatepass") + b"".join(data[first:last] for first, last in places)
     fields["__metadata__"] |= {"record": record, "sha256": hashlib.sha256(content).hexdigest()}
     return rebuilt(fields, data)
 
@@ -119,27 +146,30 @@ def rebuilt(fields: dict[str, Any], data: bytes) -> bytes:
 
 
 def flipped(rng: random.Random) -> bytes:
-    content = bytearray(VALID)
+    content = bytearray(valid(rng))
     for _ in range(rng.choice((1, 1, 2, 8))):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     return bytes(content)
 
 
 def cut(rng: random.Random) -> bytes:
+    content = valid(rng)
     if rng.random() < 0.5:
-        return VALID[: rng.randrange(len(VALID))]
-    return VALID + rng.randbytes(rng.randrange(1, 99))
+        return content[: rng.randrange(len(content))]
+    return content + rng.randbytes(rng.randrange(1, 99))
 
 
 def spliced(rng: random.Random) -> bytes:
-    start, end, place = (rng.randrange(len(VALID)) for _ in range(3))
-    return VALID[:place] + VALID[min(start, end) : max(start, end)] + VALID[place + rng.randrange(9) :]
+    content = valid(rng)
+    start, end, place = (rng.randrange(len(content)) for _ in range(3))
+    return content[:place] + content[min(start, end) : max(start, end)] + content[place + rng.randrange(9) :]
 
 
 def wrong_length(rng: random.Random) -> bytes:
-    (length,) = struct.unpack("<Q", VALID[:8])
+    content = valid(rng)
+    (length,) = struct.unpack("<Q", content[:8])
     lie = rng.choice((*LENGTHS, length + rng.randrange(-90, 90), rng.getrandbits(64)))
-    return struct.pack("<Q", lie) + VALID[8:]
+    return struct.pack("<Q", lie) + content[8:]
 
 
 def noise(rng: random.Random) -> bytes:
@@ -166,7 +196,7 @@ def changed(fields: Any, rng: random.Random) -> None:
 
 
 def changed_header(rng: random.Random) -> bytes:
-    fields, data = split(VALID)
+    fields, data = split(valid(rng))
     for _ in range(rng.choice((1, 1, 2, 3))):
         if fields:
             changed(fields, rng)
@@ -174,7 +204,7 @@ def changed_header(rng: random.Random) -> bytes:
 
 
 def changed_record(rng: random.Random) -> bytes:
-    fields, data = split(VALID)
+    fields, data = split(valid(rng))
     record = json.loads(fields["__metadata__"]["record"])
     for _ in range(rng.choice((1, 1, 2))):
         if record:
@@ -185,7 +215,7 @@ def changed_record(rng: random.Random) -> bytes:
 
 def raw_text(rng: random.Random) -> bytes:
     """Deep nesting, huge numbers, doubled names, invalid UTF-8 and other tokens in header or record."""
-    fields, data = split(VALID)
+    fields, data = split(valid(rng))
     text = bytearray(json.dumps(fields).encode())
     place = rng.randrange(len(text))
     if rng.random() < 0.2:
@@ -205,7 +235,9 @@ def lying_layout(rng: random.Random) -> bytes:
     fields, data = split(VALID)
     record = json.loads(fields["__metadata__"]["record"])
     rows, columns, size = (rng.choice((0, 1, 2, 3, 4, 6, 12, 2**16, 2**33)) for _ in range(3))
-    record["shape"] = [rows, columns]
+    record["shapes"] = {"latent": [rows, columns]}
+    if rng.random() < 0.2:
+        record["shape"] = record.pop("shapes")["latent"]
     first, total = 4 * rows * columns, 4 * (rows * columns + size)
     if rng.random() < 0.8 and total < 5000:
         data = rng.randbytes(total) if rng.random() < 0.3 else bytes(total)
@@ -216,20 +248,24 @@ def lying_layout(rng: random.Random) -> bytes:
     for name, shape, place in zip(("latent", "key"), ([rows, columns], [size]), places, strict=True):
         fields[name] = {"dtype": rng.choice(("F32",) * 5 + ("F16",)), "shape": shape, "data_offsets": place}
     if rng.random() < 0.2:
-        fields[rng.choice(("extra", "latent2", ""))] = fields[rng.choice(("latent", "key"))]
+        extra = rng.choice(("extra", "latent2", "", "key ", "Latent", "../x"))
+        fields[extra] = fields[rng.choice(("latent", "key"))]
+        if rng.random() < 0.5:
+            record.setdefault("shapes", {})[extra] = fields[extra]["shape"]
     text = json.dumps(record)
     return sealed(fields, text, data)
 
 
 def wild_values(rng: random.Random) -> bytes:
-    fields, _ = split(VALID)
-    values = np.concatenate([key(), tensor().ravel()])
+    fields, data = split(valid(rng))
+    values = np.frombuffer(data, "<f4").copy()
     for _ in range(rng.randrange(1, 4)):
         wild = (np.nan, np.inf, -np.inf, 1e5, -1.0001e4, 1e4, 3.4e38, 1e-45, -0.0, 0.5)
         values[rng.randrange(len(values))] = rng.choice(wild)
     return sealed(fields, fields["__metadata__"]["record"], values.astype("<f4").tobytes())
 
 
+VALIDS = (VALID, several(), first_schema())
 MUTATIONS: tuple[Callable[[random.Random], bytes], ...] = (
     *(flipped, cut, spliced, wrong_length, noise, changed_header, changed_record, raw_text, lying_layout, wild_values),
 )

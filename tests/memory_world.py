@@ -1,19 +1,24 @@
 """What the tests of learning share: a fake world in which learning is real and fast, and builders of its records."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from latent_memory_plugin import Answer, Config, LatentMemory
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import DistilConfig, LifeConfig, NeighbourConfig, TrialConfig, VoteConfig
-from latent_memory_plugin.keys.encoder import make_encoder
-from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.executors.thread import ThreadExecutor
+from latent_memory_plugin.keys import make_encoder
 from latent_memory_plugin.learning.learner import Learner
-from latent_memory_plugin.learning.street import Consolidator
+from latent_memory_plugin.learning.pool import Lane
+from latent_memory_plugin.learning.street import run
+from latent_memory_plugin.learning.work import Candidate, Scope
 from latent_memory_plugin.records import Episode, Outcome, Problem, Rollout
+from latent_memory_plugin.store.base import AnyStore
 from latent_memory_plugin.testing import FIRST, SECOND, FakeModel, InMemoryStore
 
 SUMS = [f"sum: {number} and {number}" for number in range(1, 25)]
@@ -48,7 +53,8 @@ class Gated(FakeModel):
 
 def config(**sections: dict[str, Any]) -> Config:
     """`CONFIG` with some settings of these sections changed."""
-    changed = {name: getattr(CONFIG, name).model_copy(update=changes) for name, changes in sections.items()}
+    old = {name: getattr(CONFIG, name) for name in sections}
+    changed = {name: type(old[name])(**old[name].model_dump() | changes) for name, changes in sections.items()}
     return CONFIG.model_copy(update=changed)
 
 
@@ -72,25 +78,31 @@ def episode(question: str, first: int = 0, second: int = 0, blank: int = 0, **ch
     return Episode(problem=Problem(question=question), rollouts=seen, vote=taken, **changes)
 
 
-def learner(config: Config = CONFIG, model: FakeModel | None = None, **changes: Any) -> Learner:
-    """A learner over a store in memory; `changes` are of its consolidator."""
+def learner(
+    config: Config = CONFIG,
+    model: FakeModel | None = None,
+    store: AnyStore | None = None,
+    judge: Judge = JUDGE,
+    watch: Callable[[Candidate], None] | None = None,
+) -> Learner:
+    """A learner over a store in memory."""
     chosen = model or fake()
-    settings: dict[str, Any] = {"store": InMemoryStore(), "judge": JUDGE, **changes}
     encoder = make_encoder(chosen, config.retrieve)
-    consolidator = Consolidator(model=chosen, encoder=encoder, namespace="default", config=config, **settings)
-    return Learner(consolidator, threading.RLock())
+    scope = Scope("default", chosen.name, chosen.fingerprint, encoder.name, config, judge)
+    executor = ThreadExecutor(chosen, None, run)
+    return Learner(store or InMemoryStore(), chosen, encoder, scope, executor, Lane(), watch)
 
 
 def ask_all(one: Learner, questions: list[str]) -> list[Outcome]:
     """Learns from questions of which nothing is known."""
-    return one.learn([Problem(question=question) for question in questions], None)
+    return one.learn([Problem(question=question) for question in questions])
 
 
 def observe(one: Learner, question: str, first: int, second: int = 0, blank: int = 0) -> Outcome:
     """Learns from an episode whose rollouts are handed over."""
     problem = Problem(question=question)
     seen = one.commit(problem, rollouts(question, first, second, blank), one.keys([problem])[0])
-    return one.consolidate([seen], None)[0]
+    return one.consolidate([seen])[0]
 
 
 def fake_memory(

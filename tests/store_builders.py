@@ -8,6 +8,7 @@ import numpy as np
 
 from latent_memory_plugin.records import Episode, Latent, Problem, Trial, Use, Vote
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.base import AnyStore
 
 MODEL = ("tiny", "f" * 64)
 ENCODER = "mean of last layer"
@@ -52,6 +53,8 @@ def latent(**changes: Any) -> Latent:
         "seed": 7,
         "version": "0.1.0",
     }
+    if "shapes" in changes:
+        del fields["shape"]
     return Latent(**(fields | changes))
 
 
@@ -68,6 +71,10 @@ def key(angle: float = 0.0, size: int = 8) -> np.ndarray:
 
 def tensor(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(3, 4)).astype(np.float32)
+
+
+def tensors(seed: int = 0) -> dict[str, np.ndarray]:
+    return {"latent": tensor(seed)}
 
 
 def use(answer_id: str, latent_id: str, **changes: Any) -> Use:
@@ -92,7 +99,18 @@ def old_journal(folder: Path, *questions: str) -> None:
     connection.close()
 
 
-def indexed(store: Store, kind: int = 0) -> set[str]:
-    """Ids in the index of a store's Latents (0) or of its episodes (1)."""
-    indexes: Any = store._indexes
-    return indexes[kind]._ids()
+def near(store: AnyStore, vector: np.ndarray, limit: int = 99) -> list[tuple[Episode, float]]:
+    """So many of the nearest episodes, however far they are, with their similarity."""
+    return [(store.episode(one.id), one.similarity) for one in store.neighbours(vector, -1.0)[:limit]]
+
+
+def index(store: Store, kind: str = "latents") -> Any:
+    """The open index of a store's Latents or `episodes`, up to date; None where there was nothing to open it for."""
+    store.nearest(key()) if kind == "latents" else store.neighbours(key(), 1.0)
+    return store._searches.get(kind)
+
+
+def indexed(store: Store, kind: str = "latents") -> set[str]:
+    """Ids in that index."""
+    opened = index(store, kind)
+    return opened._ids() if opened else set()

@@ -1,21 +1,30 @@
-r"""Text → answer, and "are these two answers equal?": extraction by place, equality by meaning, both within bounds."""
+r"""Text → answer, and "are these two answers equal?": kinds first, extraction by place, equality by meaning."""
 
+import itertools
+import json
+import random
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
+from answer_pairs import BARE, DIFFERENT, EXTRACTED, SAME
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from latent_memory_plugin.answers import agree, door, equal, extract
-from latent_memory_plugin.answers.evaluation import Meaning
-from latent_memory_plugin.answers.number import parse_number
+from latent_memory_plugin.answers import agree, bare, equal, equality, evaluation, extract, read
+from latent_memory_plugin.answers.kinds import BRIDGES, KINDS
+from latent_memory_plugin.answers.numbers import parse_number
+from latent_memory_plugin.answers.vote import vote, without_equality
+from latent_memory_plugin.bench.answers import make, may_be_equal
+from latent_memory_plugin.cli import app
 
-SAME = [
+SPELLINGS = [
     # decoration
     ("**18**", "18"),
     ("$18.", "18"),
@@ -116,7 +125,7 @@ SAME = [
     ("4:30 \\text{ p.m.}", "4:30 pm"),
 ]
 
-DIFFERENT = [
+OTHERS = [
     ("5", "-5"),
     ("1 1/2", "11/2"),
     ("12", "1,2"),
@@ -173,7 +182,7 @@ DIFFERENT = [
     ("", "."),
 ]
 
-EXTRACTED = [
+PLACES = [
     # a box, whatever else there is
     ("So \\boxed{\\frac{1}{\\sqrt{2}}}. The answer is 7.\n#### 8", "\\frac{1}{\\sqrt{2}}"),
     ("\\boxed{1}, no: \\boxed{2}", "2"),
@@ -256,6 +265,9 @@ NESTED = st.recursive(ENCLOSED, lambda inner: st.lists(inner, min_size=1, max_si
 NUMBERS = st.fractions(min_value=-(10**6), max_value=10**6, max_denominator=10**4)
 
 
+SEEDS = st.integers(0, 2**32)
+
+
 def cpu_seconds(*pairs: tuple[str, str]) -> float:
     start = time.process_time()
     for a, b in pairs:
@@ -263,21 +275,56 @@ def cpu_seconds(*pairs: tuple[str, str]) -> float:
     return time.process_time() - start
 
 
-@pytest.mark.parametrize(("a", "b"), SAME)
+@pytest.mark.parametrize(("a", "b"), [*SPELLINGS, *itertools.chain(*SAME.values())])
 def test_the_same_answer_in_two_spellings_is_equal_both_ways(a: str, b: str) -> None:
     assert equal(a, b)
     assert equal(b, a)
 
 
-@pytest.mark.parametrize(("a", "b"), DIFFERENT)
+@pytest.mark.parametrize(("a", "b"), [*OTHERS, *itertools.chain(*DIFFERENT.values())])
 def test_different_answers_are_unequal_both_ways(a: str, b: str) -> None:
     assert not equal(a, b)
     assert not equal(b, a)
 
 
-@pytest.mark.parametrize(("text", "answer"), EXTRACTED)
+@pytest.mark.parametrize(("text", "answer"), PLACES)
 def test_the_answer_is_found_in_the_documented_order_of_places(text: str, answer: str | None) -> None:
     assert extract(text) == answer
+
+
+@pytest.mark.parametrize(("text", "answer"), EXTRACTED)
+def test_what_a_completion_declares_is_its_answer(text: str, answer: str | None) -> None:
+    found = extract(text)
+    assert found is answer is None or agree(found, answer), found
+
+
+@pytest.mark.parametrize("given", BARE)
+def test_an_answer_that_is_handed_over_is_kept_as_it_is(given: str) -> None:
+    assert bare(f"  {given}\n") == given
+    assert equal(bare(given) or "", given)
+
+
+def test_an_empty_answer_that_is_handed_over_is_none() -> None:
+    assert bare(" \n") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("He has 3 apples and buys 4", None),
+        ("The answer is 1", None),
+        ("The answer is $\\frac{1}", None),
+        ("#### 1", None),
+        ("so \\boxed{7} is what", "7"),
+        ("The answer is 7. Let me check: 3 + 4", "7"),
+        ("The answer is $7$", "7"),
+        ("#### 18\nLet me", "18"),
+        ("<answer>7</answer> and 8", "7"),
+        ("<answer>7", None),
+    ],
+)
+def test_a_completion_that_was_cut_off_has_an_answer_only_where_it_declared_one(text: str, answer: str | None) -> None:
+    assert extract(text, finished=False) == answer
 
 
 def test_a_percent_equals_its_share_and_its_figure_but_these_are_not_equal() -> None:
@@ -290,6 +337,74 @@ def test_no_answer_agrees_with_nothing() -> None:
     assert agree("1/2", "0.5")
     assert not agree(None, None)
     assert not agree("1", None)
+
+
+def test_agreement_may_be_by_an_equality_of_the_callers_own() -> None:
+    assert agree("Ann", "ann!", lambda a, b: a[0].lower() == b[0].lower())
+    assert not agree("1/2", "0.5", lambda a, b: False)
+
+
+# -- kinds -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value", "unit"),
+    [
+        ("1,200.50", "number", Fraction(2401, 2), ""),
+        ("12.5 %", "number", Fraction(25, 2), "percent"),
+        ("11_2", "number", 3, "base 2"),
+        ("5 km/h", "quantity", 5, "km/h"),
+        ("$1.5 million", "money", 1_500_000, "$"),
+        ("2 h 30 min", "duration", Fraction(5, 2), "h"),
+        ("3:4", "ratio", (3, 4), ""),
+        ("3:45 pm", "time", ((15, 45, 0), False), ""),
+        ("2024-05-12", "date", (2024, 5, 12), ""),
+        ("x > 3", "inequality", ((3, False, float("inf"), False),), ""),
+        ("[0, 1)", "interval", ((0, True, 1, False),), ""),
+        ("DNE", "none", "does not exist", ""),
+        ("Yes!", "truth", "yes", ""),
+        ("(B)", "choice", ("B", None), ""),
+        ("0x1F", "identifier", 31, "base 16"),
+        ("C_6H_{12}O_6", "identifier", "C6H12O6", ""),
+        ("São Paulo", "name", "São Paulo", ""),
+    ],
+)
+def test_an_answer_is_read_into_its_kind(text: str, kind: str, value: object, unit: str) -> None:
+    found = read(text)
+    assert (found.kind, found.value, found.unit) == (kind, value, unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("10-20", "range"),
+        ("(1, 2)", "tuple"),
+        ("[1, 2]", "list"),
+        ("1, 2", "set"),
+        ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "matrix"),
+        ("x^2+1", "expression"),
+        ("x^2+y^2=1", "equation"),
+        ("The train is late because of snow, so nobody was there in time.", "text"),
+        ("def f(x):\n    return x", "code"),
+    ],
+)
+def test_structured_answers_have_kinds_of_their_own(text: str, kind: str) -> None:
+    assert read(text).kind == kind
+
+
+def test_every_kind_and_bridge_of_the_tables_is_compared_and_no_other() -> None:
+    compared = {frozenset(pair) for pair in equality.COMPARISONS if pair[0] != pair[1] and "choice" not in pair}
+    bridged = {pair for pair in BRIDGES if "choice" not in pair}
+    assert compared == bridged
+    assert {pair[0] for pair in equality.COMPARISONS if pair[0] == pair[1]} == set(KINDS)
+
+
+def test_a_name_in_front_is_kept_as_a_label() -> None:
+    assert (read("x = 5").label, read("x = 5").value) == ("x", 5)
+    assert not equal("x = 5", "y = 5")
+
+
+# -- properties --------------------------------------------------------------------------------------------------------
 
 
 @given(NUMBERS)
@@ -316,6 +431,65 @@ def test_equality_of_any_texts_is_symmetric_and_reflexive_and_never_raises(a: st
     assert equal(a, a)
 
 
+@settings(max_examples=200, deadline=None)
+@given(SEEDS)
+def test_equality_is_symmetric_and_says_the_same_in_any_wrapping_and_spacing(seed: int) -> None:
+    rng = random.Random(seed)
+    a, b = make(rng).text, make(rng).text
+    found = equal(a, b)
+    assert equal(b, a) == found
+    for wrapped in (f"  {a} ", f"**{a}**", f"`{a}`", f"\\boxed{{{a}}}", f"{a}\n"):
+        assert equal(wrapped, a)
+        assert equal(wrapped, b) == found, wrapped
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-40, 40), st.integers(-40, 40), st.sampled_from("xyzRr"))
+def test_equality_is_invariant_under_latex_spelling(a: int, b: int, letter: str) -> None:
+    spellings = [
+        f"{a}{letter}{b:+}",
+        f"{b}{a:+} {letter}",
+        f"$ {a} \\cdot {letter} {b:+} $",
+        f"\\left( {a} \\times {letter} \\right) {b:+}",
+        f"\\frac{{{2 * a}{letter}{2 * b:+}}}{{2}}",
+        f"{{{a}}}{{{letter}}}{b:+}",
+    ]
+    if a:
+        assert all(equal(spelling, other) for spelling in spellings for other in spellings)
+        assert not any(equal(spelling, f"{a}{letter}{b + 1:+}") for spelling in spellings)
+        assert not any(equal(spelling, f"{a}{letter.swapcase()}{b:+}") for spelling in spellings)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_within_a_class_of_a_vote_all_answers_are_equal(seed: int) -> None:
+    rng = random.Random(seed)
+    answers = [make(rng).text for _ in range(12)] + ["50%", "0.5", "50", "1/2"]
+    rng.shuffle(answers)
+    classes: dict[str, list[str]] = {}
+    for answer, count in vote(answers).counts:
+        assert answer is not None
+        members = [other for other in answers if equal(answer, other)]
+        assert count <= len(members)
+        classes[answer] = members
+    assert sum(count for _, count in vote(answers).counts) == len(answers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEEDS)
+def test_answers_of_different_meaning_are_not_merged(seed: int) -> None:
+    rng = random.Random(seed)
+    a, b = make(rng), make(rng)
+    assert may_be_equal(a, b) or not equal(a.text, b.text), (a, b)
+
+
+@pytest.mark.slow
+def test_of_a_hundred_thousand_made_pairs_none_is_merged_falsely() -> None:
+    rng = random.Random(7)
+    pairs = ((make(rng), make(rng)) for _ in range(100_000))
+    assert [(a.text, b.text) for a, b in pairs if not may_be_equal(a, b) and equal(a.text, b.text)] == []
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(ANSWERS, max_size=6).map(" ".join))
 def test_extraction_from_any_text_gives_a_trimmed_answer_or_none(text: str) -> None:
@@ -328,46 +502,165 @@ def test_a_box_holds_whatever_its_braces_enclose(content: str) -> None:
     assert extract(f"2 \\boxed{{3}} then \\boxed{{{content}}} then 4") == content
 
 
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: text[:20])
 def test_no_answer_takes_more_than_seconds(text: str) -> None:
-    equal("x+1", "1+x")
-    assert cpu_seconds((text, "5"), (text, "1+x"), (text, text + "+0"), (text[::-1], text)) < 3 * door.CPU_SECONDS
+    equal("\\sqrt{x}+1", "1+\\sqrt{x}")
+    assert cpu_seconds((text, "5"), (text, "1+x"), (text, text + "+0"), (text[::-1], text)) < 8
 
 
-@pytest.mark.parametrize("piece", ["\\boxed{", "{", "\\(", "$", "answer is ", "#### \n", "1,", "answer to ", "-"])
+def test_a_vote_on_adversarial_answers_is_bounded_as_a_whole() -> None:
+    vote(["\\sqrt{2}", "1"])
+    start = time.thread_time()
+    vote([f"\\sum_{{i=1}}^{{1000}} \\sin(i+{number})" for number in range(96)])
+    assert time.thread_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\\boxed{",
+        "{",
+        "\\(",
+        "$",
+        "answer is ",
+        "#### \n",
+        "1,",
+        "answer to ",
+        "-",
+        "<answer>",
+        "1 ",
+        "final_answer(",
+        '"answer": "',
+        '"answer": \'',
+    ],
+)
 def test_extraction_takes_time_in_proportion_to_the_text(piece: str) -> None:
     start = time.process_time()
     extract(piece * (400_000 // len(piece)))
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 3
 
 
-def test_a_computation_without_end_is_ended_and_counts_as_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(relation: str, *sides: str) -> Meaning:
-        while True:
-            time.sleep(0)
+def test_the_time_of_other_threads_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same expressions get a value beside threads that compute all the time, in a bound of little more."""
+    texts = [f"\\sin(x+{number})+\\cos(x)+\\ln({number}+2)" for number in range(5)]
+    evaluation._sample.cache_clear()
+    start = time.thread_time()
+    alone = [evaluation.sample(read(text).value) for text in texts]
+    taken = time.thread_time() - start
+    evaluation._sample.cache_clear()
+    monkeypatch.setattr(evaluation, "EXPRESSION_SECONDS", max(3 * taken / len(texts), 0.02))
+    done = threading.Event()
 
-    assert equal("x+y+17", "17+y+x")
-    monkeypatch.setattr(door, "evaluate", endless)
-    monkeypatch.setattr(door, "CPU_SECONDS", 0.05)
-    monkeypatch.setattr(door, "SECONDS", 1.0)
-    assert not equal("x+y+18", "18+y+x")
-    assert not [thread for thread in threading.enumerate() if thread.name == door.THREAD_NAME]
+    def busy() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    threads = [threading.Thread(target=busy, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        beside = [evaluation.sample(read(text).value) for text in texts]
+    finally:
+        done.set()
+    assert all(alone)
+    assert [one is not None for one in beside] == [one is not None for one in alone]
+
+
+def test_a_computation_that_ran_out_of_time_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = "\\sin(x+31)+\\ln(7)", "\\ln(7)+\\sin(31+x)"
+    monkeypatch.setattr(evaluation, "EXPRESSION_SECONDS", 0.0)
+    assert not equal(a, b)
     monkeypatch.undo()
-    assert equal("x+y+19", "19+y+x")
+    assert equal(a, b)
 
 
 def test_equality_is_the_same_from_eight_threads_at_once() -> None:
-    pairs = [(f"(x+{n})^2", f"x^2+{2 * n}x+{n * n + n % 2}") for n in range(101, 109)]
+    pairs = [(f"(x+\\sqrt{{{n}}})^2", f"x^2+2\\sqrt{{{n}}}x+{n + n % 2}") for n in range(101, 109)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda pair: equal(*pair), pairs * 4))
     assert found == [n % 2 == 0 for n in range(101, 109)] * 4
 
 
-def test_numbers_and_words_are_compared_without_loading_sympy() -> None:
+def test_numbers_and_words_are_compared_without_loading_libraries() -> None:
     program = (
-        "import sys; from latent_memory_plugin.answers import equal, extract;"
-        "assert equal('$1,000', '1000 dollars') and not equal('1/2', '(1,2)') and equal('50%', '0.5');"
-        "assert not equal('Evelyn', 'Briana') and extract('so 5') == '5';"
-        "assert not {'sympy', 'math_verify', 'torch', 'pydantic'} & set(sys.modules)"
+        "import sys; from latent_memory_plugin.answers import equal, extract, read;"
+        "assert equal('1,000', '1000') and not equal('1/2', '(1,2)') and equal('\\\\frac12', '0.5');"
+        "assert not equal('Evelyn', 'Briana') and extract('so 5') == '5' and equal('(A)', 'A');"
+        "heavy = {'sympy', 'mpmath', 'pint', 'babel', 'simplemma', 'math_verify', 'torch', 'pydantic', 'numpy'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+# -- the page and the command ------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1] / "docs" / "answers.md"
+
+
+def test_the_page_has_every_kind_and_bridge() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert not [kind for kind, row in KINDS.items() if f"| {kind} | " not in page or row.value not in page]
+    assert not [pair for pair, why in BRIDGES.items() if f"| {' and '.join(sorted(pair))} | {why} |" not in page]
+
+
+def test_the_command_shows_kinds_and_classes_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "completions.jsonl"
+    rows = [
+        {"question": "a", "rollouts": ["so \\boxed{1/2}", "The answer is 0.5.", "I don't know"]},
+        {"question": "b", "answer": "2x+3"},
+        {"question": "b", "text": "The answer is 3+2x."},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    result = CliRunner().invoke(app, ["answers", str(file), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(result.output)["groups"]
+    assert [(one["answer"], one["kind"], one["count"]) for one in first["classes"]] == [
+        ("1/2", "number", 2),
+        (None, "no answer", 1),
+    ]
+    assert [(one["answer"], one["kind"], one["count"]) for one in second["classes"]] == [("2x+3", "expression", 2)]
+
+
+@pytest.mark.parametrize("line", ["not json", "3", '{"question": "a"}', '{"text": [[1]]}'])
+def test_a_line_that_holds_no_completion_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(f'"The answer is 5."\n{line}\n', encoding="utf-8")
+    result = CliRunner().invoke(app, ["answers", str(file)])
+    assert result.exit_code == 1
+    assert "Line 2 of" in result.output
+
+
+def test_a_vote_on_prose_says_that_it_means_nothing() -> None:
+    answers = [f"The {word} fox ran over the hill and then it slept for long." for word in ("red", "old", "shy")]
+    with pytest.warns(UserWarning, match=r"3 of 3 answers are text.*extract=.*equal=.*reward="):
+        vote(answers)
+    assert "reward=" in without_equality(["def f(x):\n    return x", "def f(y):\n    return y"])
+    assert without_equality(["1", "2", "3"]) == without_equality([None]) == ""
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_vote_on_prose_that_a_reward_or_an_equality_judges_says_nothing() -> None:
+    answers = [f"The {word} fox ran over the hill and then it slept for long." for word in ("red", "old", "shy")]
+    vote(answers, confirmed=True)
+    assert len(vote(answers, equal=lambda a, b: True).counts) == 1
+
+
+UNDECLARED = "We add 3 and 4 to get 7, and then we go home and sleep for long."
+CODE = "def f(x):\n    return 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("First we add 3 and 4 and get 7. Then we double that. The answer is 14.", "14"),
+        (UNDECLARED, UNDECLARED),
+        (CODE, CODE),
+        ("\\boxed{7}", "7"),
+        ("3 + 4 = 7\n#### 7", "7"),
+    ],
+)
+def test_of_a_completion_in_prose_that_is_handed_over_only_a_declared_answer_is_taken(text: str, answer: str) -> None:
+    assert bare(text) == answer

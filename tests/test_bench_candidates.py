@@ -17,7 +17,7 @@ def tried(effect: float, passed: bool, right: int = 3, after: float = 0.5) -> Tr
 
 def test_settings_change_what_they_name_and_nothing_else() -> None:
     config = changed_config(["distil.objective=grpo", "distil.steps=3", "trial.probation=false"])
-    assert (config.distil.objective, config.distil.steps, config.trial.probation) == ("grpo", 3, False)
+    assert (config.distil.objective.kind, config.distil.steps, config.trial.probation) == ("grpo", 3, False)
     assert config.vote == Config().vote and changed_config([]) == Config()
 
 

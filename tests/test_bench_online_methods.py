@@ -19,6 +19,7 @@ from latent_memory_plugin.bench.online.stream import Asked, embedded
 from latent_memory_plugin.bench.online.training import Example, Schedule, batches, descend, examples, weighted
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel, load
+from latent_memory_plugin.forms import Loaded
 from latent_memory_plugin.records import Rollout
 
 QUESTIONS = ["What is its speed?", "How many posts are there? First add the numbers.", "Maria has 12 apples."]
@@ -260,7 +261,7 @@ def test_a_true_effect_is_the_change_of_accuracy_that_the_tensor_makes(tmp_path:
     stream = small_stream()
     shared = common(tmp_path, knowing(stream, bias=0.0), stream)
     effects = Effects(shared, stream.spare)
-    tensors = [torch.full((2, 4), value).numpy() for value in (3.0, -3.0, 0.0)]
+    tensors = [Loaded("soft_prompt", {"latent": torch.full((2, 4), value)}) for value in (3.0, -3.0, 0.0)]
     good, bad, none = effects.of([Subject(one, "sum", frozenset({0, 1})) for one in tensors], HARM)
     assert good is not None and bad is not None and none is not None
     assert good["with"] == 1.0 and good["change"] == pytest.approx(0.5, abs=0.15) and good["samples"] == 200

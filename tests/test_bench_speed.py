@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from latent_memory_plugin.bench.speed import learning, reference, sampling
+from latent_memory_plugin.bench.speed import cold, learning, reference, sampling
 from latent_memory_plugin.bench.speed.pairs import Row, Wanted, alone, compare
 from latent_memory_plugin.bench.speed.share import model_share
 from latent_memory_plugin.bench.speed.subject import Subject, build
@@ -97,6 +97,49 @@ def test_the_report_says_what_was_measured_and_on_what(tmp_path: Path) -> None:
     assert long["ratio"] == pytest.approx(ours / theirs) and long["prompt_tokens"] <= 512
     assert 0 < long["model_share"] < 1 and long["wanted"] == "at least 1.3" and not long["enough_pairs"]
     assert report["rows"]["import"]["ours"] > 0 and "long_prompt" in result.output
+
+
+def test_each_row_is_told_and_kept_as_soon_as_it_is_measured_and_a_second_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, measured = tmp_path / "speed.json", list[str]()
+
+    def row(name: str, fails: bool = False) -> dict[str, Any]:
+        if fails:
+            raise KeyboardInterrupt
+        measured.append(name)
+        return alone(Row(name, None, "seconds", None), [float(len(measured))])
+
+    monkeypatch.setattr(cold, "importing", lambda _: row("import"))
+    monkeypatch.setattr(cold, "helping", lambda _: row("help"))
+    monkeypatch.setattr(cold, "asking", lambda _: row("ask", fails=True))
+    chosen = [one for name in ("import", "help", "ask") for one in ("--only", name)]
+    first = run(*chosen, "--json", str(file))
+    assert first.exit_code == 130 and "import: 1 seconds" in first.stderr and "help: 2 seconds" in first.stderr
+    kept = json.loads(file.read_text())
+    assert list(kept["rows"]) == ["import", "help"]
+    monkeypatch.setattr(cold, "asking", lambda _: row("ask"))
+    second = run(*chosen, "--json", str(file))
+    assert second.exit_code == 0 and measured == ["import", "help", "ask"]
+    report = json.loads(file.read_text())
+    assert list(report["rows"]) == ["import", "help", "ask"]
+    assert {name: report["rows"][name] for name in kept["rows"]} == kept["rows"]
+    for other in (("--pairs", "2"), ("--shape", "0.5b")):
+        assert run("--only", "import", "--json", str(file), *other).exit_code == 0
+    assert measured[3:] == ["import", "import"]
+    file.write_text("{ no JSON")
+    assert run("--only", "help", "--json", str(file)).exit_code == 0 and measured[-1] == "help"
+    assert list(json.loads(file.read_text())["rows"]) == ["help"]
+
+
+def test_a_row_that_was_skipped_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "speed.json"
+    monkeypatch.setattr(reference, "is_installed", lambda: False)
+    for _ in range(2):
+        assert "latent-memory-plugin[bench]" in run("--only", "memory", "--json", str(file)).output
+    monkeypatch.setattr(learning, "memory", lambda *_: alone(Row("memory", None, "MiB", None), [7.0]))
+    assert run("--only", "memory", "--json", str(file)).exit_code == 0
+    assert json.loads(file.read_text())["rows"]["memory"]["ours"] == 7.0
 
 
 def test_a_row_that_is_not_there_is_refused_with_those_that_are() -> None:

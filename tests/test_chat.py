@@ -52,8 +52,8 @@ def put(memory: LatentMemory, tensor: np.ndarray, question: str, latent_id: str 
         fingerprint=opened.model.fingerprint,
         encoder=opened.encoder.name,
     )
-    opened.store.put(record, tensor, opened.encoder.keys([question])[0])
-    return Reference(ids=(latent_id,), hash=tensor_hash(tensor))
+    opened.store.put(record, {"latent": tensor}, opened.encoder.keys([question])[0])
+    return Reference(ids=(latent_id,), hash=tensor_hash({"latent": tensor}))
 
 
 def constant(mean: float = CHANGES) -> np.ndarray:
@@ -257,7 +257,7 @@ def test_nothing_is_referred_to_for_an_empty_question_or_one_that_no_latent_is_n
     put(memory, constant(), SUM)
     chat = ChatModel(memory)
     assert chat.refer("") == chat.refer(" \n") == chat.refer(AGES[0]) == Reference()
-    assert chat.refer(SUM).carried() == {"ids": [ID], "hash": tensor_hash(constant())}
+    assert chat.refer(SUM).carried() == {"ids": [ID], "hash": tensor_hash({"latent": constant()})}
 
 
 # -- what a reference becomes ------------------------------------------------------------------------------------------
@@ -427,7 +427,7 @@ def test_the_pieces_of_a_stream_are_the_reply(tiny: LatentMemory) -> None:
     cut = 0
     for seed in range(4):
         text, reply = streams(tiny, seed)
-        tensor = torch.from_numpy(tiny.opened.store.tensor(ID))  # (P, H)
+        tensor = torch.from_numpy(tiny.opened.store.tensors(ID)["latent"])  # (P, H)
         [[rollout]] = tiny.model.sample([QUESTION], [tensor], 1, tiny.config.sampling, seed)
         assert text == rollout.text and reply.answer.latent_ids == (ID,)
         cut += reply.choices[0].finish_reason == "length"
@@ -552,7 +552,7 @@ def test_an_abandoned_stream_records_nothing_and_leaves_the_model_as_it_was(tmp_
         recorded = len(memory.opened.store.uses(latent_id=ID))
         pieces: Any = chat.stream(QUESTION, latent=reference, seed=0)
         next(pieces)
-        weights: Any = memory.model._engine.model
+        weights: Any = memory.opened.model._engine.model
         assert all(weight.requires_grad for weight in weights.parameters()) and torch.is_grad_enabled()
         pieces.close()
         assert len(memory.opened.store.uses(latent_id=ID)) == recorded == 1

@@ -78,7 +78,7 @@ def filled(root: Path, embedded: Any) -> Path:
             )
             vectors = embedded.token_embeddings([5, 6, 7]).numpy()  # (P, H)
             mixed = vector + 0.2 * number * other  # (D,)
-            store.put(record, vectors, mixed / np.linalg.norm(mixed))
+            store.put(record, {"latent": vectors}, mixed / np.linalg.norm(mixed))
     return root
 
 
@@ -90,6 +90,7 @@ def test_help_names_every_command() -> None:
     assert result.exit_code == 0
     names = {line.split()[0] for line in result.stdout.partition("Commands:")[2].splitlines() if line.strip()}
     assert names == {
+        "answers",
         "demo",
         "ask",
         "learn",
@@ -200,7 +201,7 @@ def test_a_root_in_use_by_another_process_is_looked_at_but_not_changed(root: Pat
     import os
 
     with Store.open(root, "default", MODEL, ENCODER) as store:
-        store.put(latent(id=FIRST_ID), tensor(), key())
+        store.put(latent(id=FIRST_ID), {"latent": tensor()}, key())
         assert FIRST_ID[:12] in shell("list", "--root", root).stdout
         assert f"process {os.getpid()}" in refusal(shell("forget", FIRST_ID, "--root", root))
 
@@ -325,7 +326,9 @@ def versions(root: Path) -> list[str]:
     with Store.open(root, "default", MODEL, ENCODER) as store:
         for number, (latent_id, previous) in enumerate(zip(ids, (None, *ids), strict=False)):
             trial = unexamined if number == 3 else TRIAL
-            store.put(latent(id=latent_id, previous=previous, created=1e9 + number, trial=trial), tensor(), key())
+            store.put(
+                latent(id=latent_id, previous=previous, created=1e9 + number, trial=trial), {"latent": tensor()}, key()
+            )
         store.stand(Standing(latent_id=ids[1], state="superseded", reason="a newer one is read", since=2e9))
         store.stand(Standing(latent_id=ids[3], state="probation"))
         store.record_uses([use(f"answer {number}", ids[1], correct=number < 5 or None) for number in range(6)])
@@ -372,7 +375,7 @@ def test_show_counts_the_answers_that_read_it_by_what_became_of_them(root: Path,
 def test_show_gives_what_the_trial_found_and_nothing_it_did_not_look_for(root: Path, versions: list[str]) -> None:
     found = TRIAL.model_copy(update={"least_gain": 0.21, "nearby_ids": ("x", "y"), "nearby_change": -0.03})
     with Store.open(root, "default", MODEL, ENCODER) as store:
-        store.put(latent(id="a" * 32, trial=found), tensor(), key())
+        store.put(latent(id="a" * 32, trial=found), {"latent": tensor()}, key())
     human = call("show", "a" * 32, "--root", root).stdout
     assert "0.40 before, 0.80 after" in human and "3 episodes, 24 answers" in human
     assert "+0.21" in human and "-0.03 on 2 episodes" in human
@@ -389,7 +392,7 @@ def test_looking_takes_a_store_of_the_previous_version(root: Path) -> None:
 
 def test_an_unreadable_latent_is_warned_of_in_one_line_and_can_be_forgotten(root: Path) -> None:
     with Store.open(root, "default", MODEL, ENCODER) as store:
-        store.put(latent(id=FIRST_ID), tensor(), key())
+        store.put(latent(id=FIRST_ID), {"latent": tensor()}, key())
     (file,) = (root / "default" / "latents").iterdir()
     file.write_bytes(file.read_bytes()[:100])
     listed = call("list", "--root", root, "--json", "-")
@@ -433,7 +436,7 @@ def test_brackets_in_a_question_are_text_and_not_markup(root: Path) -> None:
     with Store.open(root, "default", MODEL, ENCODER) as store:
         asked = episode("Is [red] a colour :smile:?")
         store.commit(asked, key())
-        store.put(latent(parents=(asked.id,)), tensor(), key())
+        store.put(latent(parents=(asked.id,)), {"latent": tensor()}, key())
     assert "[red]" in call("list", "--root", root).stdout and ":smile:" in call("list", "--root", root).stdout
 
 

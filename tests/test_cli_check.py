@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 from typer.testing import CliRunner, Result
 
 from latent_memory_plugin.cli import app
@@ -21,6 +21,7 @@ def root(tmp_path: Path) -> Path:
         with Store.open(tmp_path, namespace, MODEL, ENCODER) as store:
             store.put(latent(namespace=namespace), tensor(), key())
             store.commit(episode(), key())
+            assert len(store.nearest(key())) == len(near(store, key())) == 1
     return tmp_path
 
 

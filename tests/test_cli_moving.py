@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from archive_world import content, fill
-from store_builders import ENCODER, MODEL
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 from typer.testing import CliRunner, Result
 
 from latent_memory_plugin.cli import app
@@ -34,6 +34,25 @@ def test_a_namespace_goes_out_and_in_without_a_model(root: Path, tmp_path: Path)
         first = next(store.latents()).id
     assert call("export", tmp_path / "one.tar", "--latent", first[:6], "--root", root).exit_code == 0
     assert b"asked" not in (tmp_path / "one.tar").read_bytes()
+
+
+def test_an_imported_namespace_and_one_that_was_never_searched_are_nothing_to_repair(
+    root: Path, tmp_path: Path
+) -> None:
+    call("export", tmp_path / "all.tar", "--root", root)
+    assert call("import", tmp_path / "all.tar", "--root", tmp_path / "new").exit_code == 0
+    for where in (root, tmp_path / "new"):
+        checked = call("check", "--root", where)
+        assert (checked.exit_code, "Nothing is wrong" in checked.stdout) == (0, True), checked.stdout
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        assert store.nearest(key()) and near(store, key())
+    assert call("import", tmp_path / "all.tar", "--root", root, "--namespace", "other").exit_code == 0
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        store.put(latent(), tensor(), key())
+        store.commit(episode("more"), key())
+        store.remove(store.latent_ids()[0])
+    report = json.loads(call("check", "--root", root, "--json", "-").stdout)
+    assert (report["left"], report["findings"]) == (0, [])
 
 
 def test_a_file_that_is_no_archive_leaves_no_root_behind(tmp_path: Path) -> None:

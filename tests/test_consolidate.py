@@ -1,9 +1,7 @@
 """The consolidator: what becomes of an episode, with a fake model whose learning is real."""
 
 import inspect
-import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from memory_world import (
     AGES,
     ANSWERS,
     CONFIG,
+    JUDGE,
     SUMS,
     ask_all,
     config,
@@ -25,13 +24,16 @@ from memory_world import (
 
 from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import Config
+from latent_memory_plugin.engines.cancellation import Cancellation
 from latent_memory_plugin.errors import ContextLengthError, ModelError
-from latent_memory_plugin.learning.judge import Judge
+from latent_memory_plugin.executors.thread import ThreadExecutor
 from latent_memory_plugin.learning.learner import Learner
-from latent_memory_plugin.learning.publish import Registry
+from latent_memory_plugin.learning.street import plan, run
+from latent_memory_plugin.learning.work import Candidate, Plan, Scope
 from latent_memory_plugin.memory import LatentMemory
-from latent_memory_plugin.records import Candidate, Latent, LatentState, Outcome, Problem, Rollout, Standing, Use
+from latent_memory_plugin.records import Latent, LatentState, Outcome, Problem, Rollout, Standing, Use
 from latent_memory_plugin.testing import FakeModel, InMemoryStore
 
 MODEL = fake(bias=1.0)
@@ -50,23 +52,23 @@ def statuses(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def latents(one: Learner) -> list[Latent]:
-    return list(one.consolidator.store.latents())
+    return list(one.store.latents())
 
 
 def states(one: Learner) -> list[LatentState]:
-    return [one.consolidator.store.standing(latent.id).state for latent in latents(one)]
+    return [one.store.standing(latent.id).state for latent in latents(one)]
 
 
 def journal(one: Learner) -> dict[str, str]:
-    return {kept.question: kept.state for kept in one.consolidator.store.episodes()}
+    return {kept.question: kept.state for kept in one.store.episodes()}
 
 
 def weaken(one: Learner, mean: float = 0.0) -> Latent:
     """Puts another tensor in the place of the only usable Latent's."""
-    store = one.consolidator.store
+    store = one.store
     [current] = [latent for latent in latents(one) if store.standing(latent.id).state in ("live", "probation")]
     tensor = np.full(current.shape, mean, dtype=np.float32)  # (P, H)
-    store.put(current, tensor, store.latent_key(current.id))
+    store.put(current, {"latent": tensor}, store.latent_key(current.id))
     return current
 
 
@@ -141,8 +143,8 @@ def test_a_passed_trial_makes_a_live_latent_that_covers_the_next_question() -> N
     assert (live.latent_id, live.trial) == (latent.id, latent.trial) and latent.trial.passed
     assert states(one) == ["live"] and set(journal(one).values()) == {"learnt"}
     assert not set(latent.parents) & set(latent.trial.episode_ids)
-    assert one.consolidator.store.tensor(latent.id).mean() > 0.1
-    assert one.consolidator.store.latent_key(latent.id) == pytest.approx(MODEL.keys(SUMS[:1])[0])
+    assert one.store.tensors(latent.id)["latent"].mean() > 0.1
+    assert one.store.latent_key(latent.id) == pytest.approx(MODEL.keys(SUMS[:1])[0])
     assert ask_all(one, [SUMS[20]])[0].latent_id == latent.id
 
 
@@ -150,11 +152,11 @@ def test_its_record_says_whence_it_came() -> None:
     one = learner(NO_PROBATION, MODEL)
     observed(one, 5)
     [latent] = latents(one)
-    first = one.consolidator.store.episode(latent.parents[0])
+    first = one.store.episode(latent.parents[0])
     assert (latent.problem_hash, latent.vote) == (first.problem.hash, first.vote)
     assert (latent.namespace, latent.objective, latent.previous) == ("default", "imitate", None)
     assert (latent.model, latent.fingerprint, latent.encoder) == (MODEL.name, MODEL.fingerprint, MODEL.encoder)
-    assert latent.shape == one.consolidator.store.tensor(latent.id).shape
+    assert latent.shape == one.store.tensors(latent.id)["latent"].shape
 
 
 def test_questions_learnt_together_know_each_other_at_once() -> None:
@@ -167,7 +169,8 @@ def test_questions_learnt_together_know_each_other_at_once() -> None:
 def test_a_question_that_a_live_latent_covers_costs_no_sample_and_no_episode() -> None:
     one = learner(NO_PROBATION, MODEL)
     observed(one, 5)
-    one.consolidator = replace(one.consolidator, model=Mute(ANSWERS))
+    one.model = Mute(ANSWERS)
+    one.executor = ThreadExecutor(one.model, None, run)
     [outcome] = ask_all(one, [SUMS[20]])
     assert outcome.status == "skipped" and outcome.episode_id is None and "Covered by" in outcome.reason
     assert len(journal(one)) == 5
@@ -185,7 +188,7 @@ def test_all_who_took_part_are_settled_with_the_reason_and_the_others_stay_pendi
     observe(one, AGES[0], *TEACHING)
     live = observed(one, 5)[-1]
     assert journal(one).pop(AGES[0]) == "pending"
-    near = [kept for kept in one.consolidator.store.episodes() if kept.question != AGES[0]]
+    near = [kept for kept in one.store.episodes() if kept.question != AGES[0]]
     assert {(kept.state, kept.reason) for kept in near} == {("learnt", live.reason)}
 
 
@@ -226,9 +229,9 @@ def test_before_a_trial_is_possible_a_candidate_is_on_probation_then_promoted_af
     assert [outcome.latent_id for outcome in outcomes[1:4]] == [careful.id] * 3
     assert live.trial.passed and live.previous == careful.id and live.parents == careful.parents
     assert states(one) == ["superseded", "live"]
-    tensor = one.consolidator.store.tensor
-    assert np.array_equal(tensor(careful.id), tensor(live.id))
-    assert retrieve(one.consolidator.store, MODEL.keys(SUMS[:1])[0], CONFIG.retrieve).latent_id == live.id
+    tensors = one.store.tensors
+    assert np.array_equal(tensors(careful.id)["latent"], tensors(live.id)["latent"])
+    assert retrieve(one.store, MODEL.keys(SUMS[:1])[0], CONFIG.retrieve).latent_id == live.id
 
 
 def test_a_latent_on_probation_that_fails_its_trial_is_retired_and_nothing_is_read() -> None:
@@ -237,9 +240,9 @@ def test_a_latent_on_probation_that_fails_its_trial_is_retired_and_nothing_is_re
     outcome = observed(one, 3, (4, 12), start=2)[-1]
     assert outcome.status == "refused" and outcome.trial is not None and not outcome.trial.passed
     assert states(one) == ["retired"]
-    standing = one.consolidator.store.standing(latents(one)[0].id)
+    standing = one.store.standing(latents(one)[0].id)
     assert "It failed its trial" in standing.reason and "must be above" in standing.reason
-    assert retrieve(one.consolidator.store, MODEL.keys(SUMS[:1])[0], CONFIG.retrieve).latent_id is None
+    assert retrieve(one.store, MODEL.keys(SUMS[:1])[0], CONFIG.retrieve).latent_id is None
 
 
 def test_where_probation_is_off_episodes_wait_for_the_trial() -> None:
@@ -275,13 +278,13 @@ def test_a_refused_renewal_leaves_the_current_latent_live_and_waits_for_more_gro
     one = learner(NO_PROBATION, MODEL)
     observed(one, 5)
     [current] = latents(one)
-    since = one.consolidator.store.standing(current.id).since
+    since = one.store.standing(current.id).since
     weaken(one, 5.0)
     outcomes = observed(one, 7, start=5)
     assert statuses(outcomes) == ["skipped", "skipped", "refused", *["skipped"] * 3, "refused"]  # at 8, then at 12
     assert "the Latent in its place reaches 1.00" in outcomes[2].reason
     assert [latent.id for latent in latents(one)] == [current.id] and states(one) == ["live"]
-    assert one.consolidator.store.standing(current.id).since == since
+    assert one.store.standing(current.id).since == since
     assert ask_all(one, [SUMS[20]])[0].latent_id == current.id
 
 
@@ -297,7 +300,7 @@ def test_a_version_that_is_taken_back_makes_room_for_the_one_before() -> None:
     observed(one, 5)
     old = weaken(one)
     observed(one, 3, start=5)
-    store, new = one.consolidator.store, latents(one)[-1]
+    store, new = one.store, latents(one)[-1]
     wrong = [used(str(number), new.id, SUMS[10], ANSWERS[SUMS[10]][1]) for number in range(6)]
     store.record_uses(wrong)
     observe(one, SUMS[10], *TEACHING)
@@ -312,9 +315,9 @@ def test_the_vote_of_an_episode_judges_what_was_answered_before() -> None:
     one = learner(NO_PROBATION, MODEL)
     observed(one, 5)
     [latent] = latents(one)
-    one.consolidator.store.record_uses([used("a", latent.id, SUMS[10], ANSWERS[SUMS[10]][0])])
+    one.store.record_uses([used("a", latent.id, SUMS[10], ANSWERS[SUMS[10]][0])])
     observe(one, SUMS[10], *TEACHING)
-    [judged] = one.consolidator.store.uses()
+    [judged] = one.store.uses()
     assert (judged.correct, judged.source, judged.expected) == (True, "vote", 0.75)
     assert states(one) == ["live"]
 
@@ -324,7 +327,7 @@ def test_a_suspended_latent_leaves_its_neighbourhood_to_learn_anew() -> None:
     observed(one, 5)
     [lost] = latents(one)
     wrong = [used(str(number), lost.id, SUMS[10], ANSWERS[SUMS[10]][1]) for number in range(6)]
-    one.consolidator.store.record_uses(wrong)
+    one.store.record_uses(wrong)
     outcome = observe(one, SUMS[10], *TEACHING)
     assert states(one) == ["suspended", "live"] and outcome.status == "live"
     assert outcome.latent_id == latents(one)[-1].id != lost.id
@@ -355,7 +358,7 @@ def test_as_in_the_paper_a_latent_has_no_second_version_and_is_not_taken_back() 
     one = learner(Config.preset("paper"), MODEL)
     first = observe(one, SUMS[0], 6, 2)
     wrong = [used(str(number), str(first.latent_id), SUMS[1], "0") for number in range(20)]
-    one.consolidator.store.record_uses(wrong)
+    one.store.record_uses(wrong)
     assert statuses(observed(one, 8, (6, 2), start=1)) == ["skipped"] * 8
     assert states(one) == ["live"]
 
@@ -410,7 +413,7 @@ def test_which_answer_is_right_plays_no_part() -> None:
 
 
 def same_tensors(first: Learner, second: Learner) -> bool:
-    both = [[one.consolidator.store.tensor(latent.id) for latent in latents(one)] for one in (first, second)]
+    both = [[one.store.tensors(latent.id)["latent"] for latent in latents(one)] for one in (first, second)]
     return len(both[0]) > 0 and all(np.array_equal(*pair) for pair in zip(*both, strict=True))
 
 
@@ -439,7 +442,7 @@ def test_an_external_reward_decides_what_is_learnt() -> None:
     assert outcomes[-1].status == "live"
     assert [outcome.vote.answer for outcome in outcomes if outcome.vote] == ["0"] * 5
     assert all(outcome.vote.confirmed for outcome in outcomes if outcome.vote)
-    assert one.consolidator.store.tensor(latents(one)[0].id).mean() < -0.1
+    assert one.store.tensors(latents(one)[0].id)["latent"].mean() < -0.1
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -449,7 +452,7 @@ def test_a_handed_over_answer_joins_the_vote_of_sampled_rollouts() -> None:
     one = learner(model=fake(bias=9.0))
     problem = Problem(question=SUMS[0])
     given = (Rollout(text="2", answer="2", finished=False),)
-    [outcome] = one.consolidate([one.commit(problem, given, one.keys([problem])[0])], None)
+    [outcome] = one.consolidate([one.commit(problem, given, one.keys([problem])[0])])
     assert outcome.vote is not None and outcome.vote.total == 1 + CONFIG.vote.rollouts
 
 
@@ -491,19 +494,19 @@ class ShortContext(FakeModel):
 
 
 def test_an_episode_that_cannot_be_sampled_fails_alone() -> None:
-    one = learner(config(neighbours={"min_parents": 6}), ShortContext(ANSWERS, bias=1.0))
+    one = learner(config(neighbours={"min_parents": 6, "max_parents": 6}), ShortContext(ANSWERS, bias=1.0))
     outcomes = ask_all(one, [*SUMS[:2], "sum: of very many words", *SUMS[2:4]])
     assert statuses(outcomes) == ["waiting", "waiting", "failed", "waiting", "waiting"]
     assert "too long" in outcomes[2].reason
-    again = one.consolidate(list(one.consolidator.store.episodes("pending")), None)
+    again = one.consolidate(list(one.store.episodes("pending")))
     assert statuses(again) == ["waiting"] * 4
 
 
 def test_an_episode_that_was_settled_before_its_turn_keeps_its_state_and_says_so() -> None:
     one = learner(NO_PROBATION, MODEL)
     live = observed(one, 5)[-1]
-    [first, *_] = one.consolidator.store.episodes()
-    outcome = one.consolidator.learn(first)
+    [first, *_] = one.store.episodes()
+    [outcome] = one.consolidate([first])
     assert outcome.status == "skipped" and live.reason in outcome.reason and "before its turn" in outcome.reason
 
 
@@ -519,27 +522,23 @@ def test_the_background_worker_learns_and_outlives_a_failing_episode() -> None:
         one.consolidate_later(one.commit(problem, rollouts(question, *TEACHING), one.keys([problem])[0]))
     one.drain()
     one.close()
-    [failed] = one.consolidator.store.episodes("failed")
+    [failed] = one.store.episodes("failed")
     assert failed.question == unknown.question and "FakeModel knows no" in failed.reason
     assert states(one) == ["live"]
 
 
 def test_closing_the_worker_leaves_the_rest_pending() -> None:
     one = learner(model=MODEL)
-    one.turn.acquire()  # the worker waits for its turn, so nothing is learnt before it is closed
     problems = [Problem(question=question) for question in SUMS[:5]]
-    for problem in problems:
-        one.consolidate_later(one.commit(problem, (), one.keys([problem])[0]))
-    closing = threading.Thread(target=one.close)
-    closing.start()
-    one.turn.release()
-    closing.join(timeout=30)
-    assert not closing.is_alive()
-    assert len(list(one.consolidator.store.episodes("pending"))) == len(problems)
+    with one.lane.turn(Cancellation()):  # nothing is learnt in the background meanwhile
+        for problem in problems:
+            one.consolidate_later(one.commit(problem, (), one.keys([problem])[0]))
+        one.close()
+    assert len(list(one.store.episodes("pending"))) == len(problems)
     assert latents(one) == []
 
 
-# -- the registry ------------------------------------------------------------------------------------------------------
+# -- publishing --------------------------------------------------------------------------------------------------------
 
 
 class Killed(InMemoryStore):
@@ -547,9 +546,9 @@ class Killed(InMemoryStore):
 
     left = 10**6
 
-    def put(self, latent: Latent, tensor: np.ndarray, key: np.ndarray) -> None:
+    def put(self, latent: Any, tensors: Any, key: Any) -> None:
         self._write()
-        super().put(latent, tensor, key)
+        super().put(latent, tensors, key)
 
     def stand(self, standing: Standing) -> None:
         self._write()
@@ -581,5 +580,7 @@ def test_the_key_of_a_latent_is_the_mean_direction_of_its_parents() -> None:
     parents = [episode(question, *TEACHING) for question in SUMS[:2]]
     for parent, angle in zip(parents, (0.2, 0.6), strict=True):
         store.commit(parent, np.array([np.cos(angle), np.sin(angle)], dtype=np.float32))
-    centre = Registry(MODEL, store, "angle", "default", "imitate").centre(parents)
-    assert centre == pytest.approx([np.cos(0.4), np.sin(0.4)], abs=1e-6)
+    scope = Scope("default", MODEL.name, MODEL.fingerprint, "angle", NO_TRIAL, JUDGE)
+    made = plan(store, parents[0], scope)
+    assert isinstance(made, Plan)
+    assert made.key == pytest.approx([np.cos(0.4), np.sin(0.4)], abs=1e-6)

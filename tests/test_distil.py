@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge, Reward
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import DistilConfig, SamplingConfig
 from latent_memory_plugin.errors import DistilError, RewardError
-from latent_memory_plugin.learning.judge import Judge, Reward
-from latent_memory_plugin.objectives import OBJECTIVES, Attempt, Lesson, Step, distil, imitate, lessons
+from latent_memory_plugin.forms import Tensors
+from latent_memory_plugin.objectives import OBJECTIVES, Attempt, Lesson, Step, lessons
 from latent_memory_plugin.objectives.batches import split, token_mean
 from latent_memory_plugin.objectives.descent import descend
 from latent_memory_plugin.objectives.grpo import Sampled, Scored, _judge, advantages, policy_loss
-from latent_memory_plugin.objectives.imitate import examples
+from latent_memory_plugin.objectives.imitate import examples, imitate
 from latent_memory_plugin.records import Episode, Problem, Rollout
 from latent_memory_plugin.testing import FakeModel
 
@@ -35,7 +36,12 @@ def attempt(answer: str = "2", watch: Callable[[Step], None] | None = None, **se
     lesson = Lesson(Problem(question=QUESTION), answer, rollouts("2", "2", "3", "2"), trust=0.75)
     chosen: dict[str, Any] = {"steps": 20, "learning_rate": 0.05, **settings}
     config = DistilConfig(**chosen)
-    return Attempt(MODEL, (lesson,), config, SamplingConfig(), Judge(extract).score, seed=0, watch=watch)
+    return Attempt(MODEL, "soft_prompt", (lesson,), config, SamplingConfig(), Judge(extract).score, seed=0, watch=watch)
+
+
+def distil(attempt: Attempt, start: Tensor) -> Tensor:
+    """The trained vectors of a soft prompt that starts from these."""
+    return OBJECTIVES.get(attempt.config.objective.kind).train(attempt, {"latent": start})["latent"]
 
 
 def rewarded(reward: Reward, **settings: Any) -> Attempt:
@@ -47,7 +53,7 @@ def likelihood(latent: Tensor, completion: tuple[int, ...] = (1,)) -> float:
     return MODEL.log_probabilities([QUESTION], [completion], latent)[0].exp().item()
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["imitate", "grpo", "imitate_then_grpo"])
 @pytest.mark.parametrize(("answer", "completion"), [("2", (1,)), ("3", (2,))])
 def test_every_objective_makes_the_voted_answer_likelier(
     objective: str, answer: str, completion: tuple[int, ...]
@@ -57,7 +63,7 @@ def test_every_objective_makes_the_voted_answer_likelier(
     assert likelihood(latent, completion) > 0.6
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["imitate", "grpo", "imitate_then_grpo"])
 def test_the_same_seed_distils_the_same_tensor(objective: str) -> None:
     first, second = (distil(attempt(objective=objective), START) for _ in range(2))
     assert torch.equal(first, second)
@@ -94,16 +100,16 @@ def test_what_an_external_reward_gives_half_or_more_is_imitated(worth: float, im
 
 def test_where_every_completion_is_rejected_there_is_nothing_to_imitate() -> None:
     with pytest.raises(DistilError, match="nothing to imitate"):
-        imitate(rewarded(lambda question, text: 0.0), START)
+        imitate(rewarded(lambda question, text: 0.0), {"latent": START})
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["imitate", "grpo", "imitate_then_grpo"])
 def test_an_external_reward_outvotes_the_vote(objective: str) -> None:
     latent = distil(rewarded(lambda question, text: float(text.endswith("3")), objective=objective), START)
     assert likelihood(latent, (2,)) > 0.6
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["imitate", "grpo", "imitate_then_grpo"])
 def test_a_reward_that_fails_ends_the_attempt(objective: str) -> None:
     with pytest.raises(RewardError, match="must be from 0 to 1"):
         distil(rewarded(lambda question, text: 2.0, objective=objective), START)
@@ -122,7 +128,7 @@ def test_an_unfinished_rollout_is_not_imitated() -> None:
     cut = tuple(one.model_copy(update={"finished": False}) for one in rollouts("2", "2"))
     lesson = replace(attempt().lessons[0], rollouts=cut)
     with pytest.raises(DistilError, match="nothing to imitate"):
-        imitate(replace(attempt(), lessons=(lesson,)), START)
+        imitate(replace(attempt(), lessons=(lesson,)), {"latent": START})
 
 
 def test_the_gradient_of_imitation_equals_finite_differences() -> None:
@@ -193,7 +199,7 @@ def test_the_divergence_holds_the_latent_nearer_to_the_plain_model() -> None:
 
 
 def test_the_advantage_of_a_lesson_is_weighed_by_its_trust() -> None:
-    one = attempt()
+    one = attempt(objective="grpo")
     group = list(rollouts("2", "3", "3", "3"))
     full, tenth = (
         _judge(replace(one, lessons=(replace(one.lessons[0], trust=trust),)), [group]) for trust in (1.0, 0.1)
@@ -223,25 +229,47 @@ def test_reward_and_entropy_are_reported_for_every_step() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_value_that_is_not_finite_ends_the_attempt_and_says_so(bad: float) -> None:
-    def objective(latent: Tensor, number: int) -> Step:
-        (latent * bad).sum().backward()
+    def objective(tensors: Tensors, number: int) -> Step:
+        (tensors["latent"] * bad).sum().backward()
         return Step(number, loss=bad, reward=None, entropy=0.0)
 
     with pytest.raises(DistilError, match="not finite; nothing was stored"):
-        descend(START, objective, attempt())
+        descend({"latent": START}, objective, attempt())
 
 
 def test_descent_stops_early_and_returns_the_best_tensor_not_the_last() -> None:
     seen: list[Tensor] = []
 
-    def objective(latent: Tensor, number: int) -> Step:
-        seen.append(latent.detach().clone())
-        latent.sum().backward()
+    def objective(tensors: Tensors, number: int) -> Step:
+        seen.append(tensors["latent"].detach().clone())
+        tensors["latent"].sum().backward()
         return Step(number, loss=0.0 if number == 3 else 1.0, reward=None, entropy=0.0)
 
-    best = descend(START, objective, attempt(steps=50, patience=4))
-    assert torch.equal(best, seen[2])
+    best = descend({"latent": START}, objective, attempt(steps=50, patience=4))
+    assert torch.equal(best["latent"], seen[2])
     assert len(seen) == 7
+
+
+def test_a_batch_of_fresh_completions_without_a_gradient_does_not_end_the_attempt() -> None:
+    """Input L10: success 0.12, ten steps; two in three runs had a batch that all failed, and ended there."""
+    steps: list[Step] = []
+
+    def objective(tensors: Tensors, number: int) -> Step:
+        (tensors["latent"].sum() * (number not in (1, 2))).backward()
+        return Step(number, loss=0.0, reward=0.05 * number * (number not in (1, 2)), entropy=0.0)
+
+    best = descend({"latent": START}, objective, attempt(steps=10, patience=15, watch=steps.append))
+    assert [step.number for step in steps] == list(range(1, 12)) and bool(best["latent"].any())
+
+
+def test_where_all_fresh_completions_are_right_there_is_nothing_left_to_learn() -> None:
+    steps: list[Step] = []
+
+    def objective(tensors: Tensors, number: int) -> Step:
+        return Step(number, loss=0.0, reward=1.0, entropy=0.0)
+
+    descend({"latent": START}, objective, attempt(steps=10, watch=steps.append))
+    assert len(steps) == 1
 
 
 def test_batches_fit_the_budget_and_lose_nothing() -> None:

@@ -44,6 +44,7 @@ def test_every_python_block_runs(
 LEAST = {
     "README.md": 4,
     "docs/concepts.md": 1,
+    "docs/extending.md": 5,
     "docs/langchain.md": 5,
     "docs/llama_index.md": 4,
     "docs/real-models.md": 2,
@@ -83,6 +84,7 @@ def test_the_reference_names_every_command() -> None:
     named = {" ".join(words) for words in cli_reference.all_words()}
     assert named == {
         "",
+        "answers",
         "demo",
         "ask",
         "learn",
@@ -90,6 +92,7 @@ def test_the_reference_names_every_command() -> None:
         "show",
         "forget",
         "bench",
+        "bench answers",
         "bench world",
         "bench online",
         "bench candidates",

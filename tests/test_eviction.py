@@ -124,7 +124,7 @@ def filled(root: Path) -> list[str]:
     made = [latent() for _ in range(4)]
     with Store.open(root, "default", MODEL, ENCODER) as store:
         for number, one in enumerate(made):
-            store.put(one, tensor(number), key(0.9 * number))
+            store.put(one, {"latent": tensor(number)}, key(0.9 * number))
         store.record_uses([use("a", made[1].id, correct=False), use("b", made[0].id, correct=True)])
         store.stand(Standing(latent_id=made[3].id, state="retired"))
     return [one.id for one in made]
@@ -196,7 +196,7 @@ def test_list_shows_the_newest_and_says_how_many_there_are(tmp_path: Path) -> No
     made = [latent(created=100.0 + number) for number in range(5)]
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         for one in made:
-            store.put(one, tensor(), key())
+            store.put(one, {"latent": tensor()}, key())
             os.utime(store._files.folder / f"{one.id}.safetensors", (one.created, one.created))
     listed = json.loads(call("list", "--root", tmp_path, "--limit", "2", "--json", "-").stdout)
     assert [one["id"] for one in listed["latents"]] == [one.id for one in made[3:]]

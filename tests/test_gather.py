@@ -1,18 +1,20 @@
 """Gathering: as many rollouts as a vote needs, the same for an episode in any company, and failures that stay alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 from memory_world import ANSWERS, CONFIG, JUDGE, SUMS, episode, fake, rollouts
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.learning.judge import Judge
-from latent_memory_plugin.learning.rollouts import Gatherer, derived_seed
+from latent_memory_plugin.learning.street import Street, run
+from latent_memory_plugin.learning.work import Scope, derived_seed
 from latent_memory_plugin.records import Episode, Rollout
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel, InMemoryStore
@@ -43,17 +45,19 @@ def noting(**changes: Any) -> Noting:
     return Noting(ANSWERS, bias=1.5, biases=BIASES, **changes)
 
 
-def gatherer(model: Any = None, judge: Judge = JUDGE, config: Config = CONFIG) -> Gatherer:
-    return Gatherer(model or noting(), InMemoryStore(), config, judge)
+def gatherer(model: Any = None, judge: Judge = JUDGE, config: Config = CONFIG) -> Street:
+    chosen = model or noting()
+    scope = Scope("default", chosen.name, chosen.fingerprint, chosen.encoder, config, judge)
+    return Street(InMemoryStore(), scope, lambda work: run(chosen, work))
 
 
 def votes(**settings: Any) -> Config:
     return CONFIG.model_copy(update={"vote": CONFIG.vote.model_copy(update=settings)})
 
 
-def gather(one: Gatherer, episodes: Sequence[Episode]) -> list[Episode]:
+def gather(one: Street, episodes: Sequence[Episode]) -> list[Episode]:
     for new in episodes:
-        one.store.commit(new, one.model.keys([new.question])[0])
+        one.store.commit(new, np.zeros(3, dtype=np.float32))
     return one.gather(episodes)
 
 
@@ -130,6 +134,23 @@ def test_what_the_embedded_model_samples_for_an_episode_does_not_depend_on_its_c
     assert len({len(after.rollouts) for after in together}) > 1
     assert together == [after for before in episodes for after in one.gather([before])]
     assert any(len(set(after.rollouts)) > 3 for after in together)
+
+
+def test_every_round_is_journaled_before_the_next_is_sampled() -> None:
+    """Input L17: an interrupted run keeps every round of every question."""
+    one = gatherer(config=votes(confidence=0.9999))
+    seen: list[int] = []
+
+    def submit(work: Any) -> Any:
+        seen.append(sum(len(kept.rollouts) for kept in one.store.episodes()))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return run(noting(), work)
+
+    with pytest.raises(KeyboardInterrupt):
+        gather(replace(one, submit=submit), [episode(question) for question in SUMS[2:6]])
+    assert seen == [0, 4 * 8, 4 * 16]
+    assert all(len(kept.rollouts) == 16 and kept.vote is not None for kept in one.store.episodes())
 
 
 def test_another_configured_seed_samples_others() -> None:

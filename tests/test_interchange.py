@@ -16,7 +16,6 @@ from latent_memory_plugin import errors
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.forms.peft import CONFIG, WEIGHTS, export_adapter, read_adapter
-from latent_memory_plugin.memory import LatentMemory
 
 P = 5
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=16)
@@ -57,23 +56,24 @@ def test_peft_answers_with_an_exported_latent_as_this_library_does(
 ) -> None:
     model = wrapped(architecture, bos)
     latent = vectors(model)
-    assert export_adapter(model, "a" * 32, latent.numpy(), tmp_path / "adapter") == P + bos
+    assert export_adapter(model, "a" * 32, {"latent": latent.numpy()}, tmp_path / "adapter") == P + bos
     ours = own_answers(model, latent, SENTENCES)
     assert peft_answers(model, tmp_path / "adapter", SENTENCES, drop=int(bos)) == ours
     assert ours != own_answers(model, vectors(model, 1), SENTENCES)
     if bos:  # what the folder's README warns of
         assert "beginning-of-sequence" in (tmp_path / "adapter" / "README.md").read_text()
         assert peft_answers(model, tmp_path / "adapter", SENTENCES, drop=0) != ours
-    np.testing.assert_array_equal(read_adapter(model, tmp_path / "adapter"), latent.numpy())
+    np.testing.assert_array_equal(read_adapter(model, tmp_path / "adapter")["latent"], latent.numpy())
 
 
 def test_the_embedded_model_exports_imports_and_reads_an_adapter(tmp_path: Path) -> None:
-    pytest.importorskip("peft")
+    from latent_memory_plugin.memory import LatentMemory
+
     question = "A trip lasts 3 weeks and 2 days. How many days is that?"
     with LatentMemory(tmp_path / "root") as memory:
-        model = memory.model
+        model: Any = memory.model
         latent = vectors(model)
-        export_adapter(model, "a" * 32, latent.numpy(), tmp_path / "adapter")
+        export_adapter(model, "a" * 32, {"latent": latent.numpy()}, tmp_path / "adapter")
         assert peft_answers(model, tmp_path / "adapter", [question], drop=1) == own_answers(model, latent, [question])
 
         stored = memory.import_peft(tmp_path / "adapter", question)
@@ -82,7 +82,7 @@ def test_the_embedded_model_exports_imports_and_reads_an_adapter(tmp_path: Path)
         assert memory.import_peft(tmp_path / "adapter", question, "live") != stored
         memory.export_peft(stored, tmp_path / "again")
         assert (tmp_path / "again" / WEIGHTS).read_bytes() != b""
-        np.testing.assert_array_equal(read_adapter(model, tmp_path / "again"), latent.numpy())
+        np.testing.assert_array_equal(read_adapter(model, tmp_path / "again")["latent"], latent.numpy())
         with pytest.raises(errors.InputError, match="something at"):
             memory.export_peft(stored, tmp_path / "again")
         with pytest.raises(errors.InputError, match="state='retired'"):
@@ -96,14 +96,14 @@ def test_an_adapter_that_peft_has_trained_is_read(tmp_path: Path) -> None:
     config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=P)
     trained = get_peft_model(copy.deepcopy(model._engine.model), config)
     trained.save_pretrained(str(tmp_path))
-    tensor = read_adapter(model, tmp_path)
+    tensor = read_adapter(model, tmp_path)["latent"]
     assert tensor.shape == (P, model.hidden_size)
     np.testing.assert_array_equal(tensor, trained.get_prompt_embedding_to_save("default").detach().numpy())
 
 
 def test_what_is_no_adapter_of_this_model_is_refused(tmp_path: Path) -> None:
     model, folder = wrapped(), tmp_path / "adapter"
-    export_adapter(model, "a" * 32, vectors(model).numpy(), folder)
+    export_adapter(model, "a" * 32, {"latent": vectors(model).numpy()}, folder)
 
     def told(**changes: Any) -> Path:
         shutil.copytree(folder, made := tmp_path / f"{len(list(tmp_path.iterdir()))}")
@@ -116,7 +116,8 @@ def test_what_is_no_adapter_of_this_model_is_refused(tmp_path: Path) -> None:
         return made
 
     right = vectors(model)
-    assert len(read_adapter(model, holding({"prompt_embeddings": right}, base_model_name_or_path="/else/tiny"))) == P
+    renamed = holding({"prompt_embeddings": right}, base_model_name_or_path="/else/tiny")
+    assert len(read_adapter(model, renamed)["latent"]) == P
     with pytest.raises(errors.WrongModelError, match=r"'org/big'.*'org/tiny'"):
         read_adapter(model, holding({"prompt_embeddings": right}, base_model_name_or_path="org/big"))
     with pytest.raises(errors.WrongModelError, match="7 numbers"):

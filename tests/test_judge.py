@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge, Reward
 from latent_memory_plugin.errors import RewardError
-from latent_memory_plugin.learning.judge import Judge, Reward
 from latent_memory_plugin.records import Rollout
 
 QUESTION = "What is 6 times 7?"
@@ -31,7 +31,7 @@ def modes(reward: Reward) -> list[Judge]:
 
 
 def test_reading_fills_in_the_answer_and_keeps_the_rest() -> None:
-    seen = Rollout(text="6*7=42. #### 42", token_ids=(1, 2), finished=False)
+    seen = Rollout(text="6*7=42.\n#### 42\n", token_ids=(1, 2), finished=False)
     assert PLAIN.read(QUESTION, seen) == seen.model_copy(update={"answer": "42"})
 
 

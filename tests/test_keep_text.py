@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from memory_world import ANSWERS, CONFIG, SUMS, config, fake_memory, rollouts
+from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
 
 from latent_memory_plugin import LatentMemory
 from latent_memory_plugin.config import Config, StoreConfig
 from latent_memory_plugin.learning.neighbourhood import neighbourhood
-from latent_memory_plugin.records import NOT_KEPT, Problem, Rollout
+from latent_memory_plugin.records import NOT_KEPT, Problem, Rollout, Vote
+from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.access import Access
 
 SILENT = CONFIG.model_copy(update={"store": StoreConfig(keep_text=False)})
 LONG = "Zyx lives at 7 Long Lane, and nobody who reads the disk of this machine shall know it."
@@ -53,7 +56,7 @@ def test_what_only_its_text_allows_ends_with_the_process(tmp_path: Path) -> None
         assert (lost.state, lost.reason) == ("failed", "Its text was not kept.")
         store = memory.opened.store
         around = neighbourhood(store, episodes[0], store.episode_key(episodes[0].id), CONFIG)
-        assert around.known and around.parents == around.witnesses == ()
+        assert around.known and around.teachers == around.held_out == ()
         assert memory.forget(question=SUMS[0]).episodes == 1
 
 
@@ -78,6 +81,42 @@ def test_an_episode_written_with_its_text_loses_it_when_it_changes(tmp_path: Pat
         assert one.question == SUMS[0]
         memory.consolidate()
     assert hold(tmp_path, SUMS[0], "####") == set()
+
+
+def test_no_door_of_the_store_lets_a_text_through(tmp_path: Path) -> None:
+    access = Access(keep_text=False)
+    with Store.open(tmp_path, "default", MODEL, ENCODER, access) as store:
+        rollouts = (Rollout(text=LONG, answer=LONG),)
+        vote = Vote(answer=LONG, share=1.0, entropy=0.0, counts=((LONG, 1),))
+        for number, state in enumerate(("refused", "failed", "pending")):
+            one = episode(f"{LONG} {number}", id=f"e{number}", rollouts=rollouts, vote=vote)
+            store.commit(one, key())
+            store.update(one.model_copy(update={"reason": "its own"}))
+            store.enqueue(one.id, 9)
+            store.broke_off(one.id, LONG)
+            assert state == "pending" or store.settle(one.id, state, "split" if state == "refused" else LONG, "a1")
+            assert (store.episode(one.id).reason, store.episode(one.id).rollouts) == (
+                "split" if state == "refused" else LONG,
+                rollouts,
+            )
+        assert store.give_up("e2", LONG)
+        assert [one.vote for one in store.neighbours(key(), 0.5)] == [vote] * 3
+        assert all(one.has_text for one in store.neighbours(key(), 0.5))
+        store.put(made := latent(vote=vote), tensor(), key())
+        store.record_uses([use("a", made.id, answer=LONG, text=LONG)])
+        store.export_to(tmp_path / "all.tar")
+        assert hold(tmp_path, "Zyx", "Long Lane") == set()
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        assert [(one.state, one.attempt) for one in store.episodes()] == [
+            ("refused", "a1"),
+            ("failed", "a1"),
+            ("failed", None),
+        ]
+        assert next(store.episodes()).reason == "split"
+        assert {(one.has_text, one.vote and one.vote.answer) for one in store.neighbours(key(), 0.5)} == {
+            (False, NOT_KEPT)
+        }
+        assert [(one.answer, one.text) for one in store.uses()] == [(NOT_KEPT, None)]
 
 
 @pytest.mark.parametrize("answer", ["12", None, LONG])

@@ -7,8 +7,8 @@ import pytest
 
 from latent_memory_plugin.config import RetrieveConfig
 from latent_memory_plugin.engines.hf import LanguageModel
-from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS, unit_keys
-from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.keys import make
+from latent_memory_plugin.keys.centre import CENTRE_QUESTIONS, unit_keys
 from latent_memory_plugin.sandbox.world import families, stream
 
 PROBLEMS = stream(families("tuning"), 240, 5)
@@ -65,22 +65,22 @@ def test_at_the_threshold_the_middle_layers_last_token_finds_most_paraphrases_an
 
 
 def test_kv_keys_are_those_of_the_middle_layers_last_token(model: LanguageModel) -> None:
-    encoder = make_encoder(model, RetrieveConfig())
+    encoder = make(model, RetrieveConfig())
     assert encoder.name == "hidden-last-3-v1"
     assert separation(encoder.keys(QUESTIONS)) == hidden(model, 3, "last")
 
 
 def test_input_keys_find_the_same_words_and_at_the_threshold_hardly_anything_else(model: LanguageModel) -> None:
-    found = separation(make_encoder(model, RetrieveConfig(key="input")).keys(QUESTIONS))
+    found = separation(make(model, RetrieveConfig(key="input")).keys(QUESTIONS))
     assert found.area > 0.95 and found.same > 0.99 and found.apart < 0.002, found
     assert 0.05 < found.reworded < 0.3, found
-    lower = separation(make_encoder(model, RetrieveConfig(key="input")).keys(QUESTIONS), threshold=0.6)
+    lower = separation(make(model, RetrieveConfig(key="input")).keys(QUESTIONS), threshold=0.6)
     assert lower.reworded > 0.4 and lower.apart < 0.015, lower
 
 
 def test_a_plain_mean_of_token_embeddings_finds_every_question_near_every_other(model: LanguageModel) -> None:
     plain, weighted = (
         hidden(model, 0, "mean"),
-        separation(make_encoder(model, RetrieveConfig(key="input")).keys(QUESTIONS)),
+        separation(make(model, RetrieveConfig(key="input")).keys(QUESTIONS)),
     )
     assert plain.apart > 0.9 and plain.area < weighted.area - 0.02, (plain, weighted)

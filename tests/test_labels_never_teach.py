@@ -44,7 +44,7 @@ def learnt(model: LanguageModel, folder: Path, one: Stream) -> tuple[list[np.nda
     method.close()
     walked = walk(quick, [each.question for each in one.asked], lambda steps: None)
     scores = [right(given, each) for given, each in zip(walked.given, one.asked, strict=True)]
-    live = [quick.tensor(latent.id) for latent in quick.memory.latents()]
+    live = [quick.loaded(latent.id).tensors["latent"].numpy() for latent in quick.memory.latents()]
     candidates = [candidate.tensor for candidate in quick.candidates]
     quick.close()
     return candidates, live, scores

@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from memory_world import SUMS, episode
+from memory_world import JUDGE, SUMS, episode
 from store_builders import TRIAL, key, latent, tensor, use
 
 from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.learning.lifecycle import Life, looks, loss
-from latent_memory_plugin.learning.trial import untried
-from latent_memory_plugin.records import LatentState, Standing, Use, of_look, question_hash
+from latent_memory_plugin.learning.lifecycle import Lifecycle, looks, loss
+from latent_memory_plugin.records import LatentState, Standing, Trial, Use, of_look, question_hash
 from latent_memory_plugin.testing import InMemoryStore
 
 CONFIG = LifeConfig(min_uses=4, confidence=0.95)
@@ -22,18 +21,18 @@ RIGHT, WRONG = "2", "0"
 BORN, USED = 10.0, 20.0
 
 
-def life(*versions: tuple[str, LatentState], passed: bool = True, **settings: Any) -> Life:
+def life(*versions: tuple[str, LatentState], passed: bool = True, **settings: Any) -> Lifecycle:
     """A store with these versions of one Latent, each the next one's predecessor."""
     store, previous = InMemoryStore(), None
     for number, (one, state) in enumerate(versions):
-        trial = TRIAL if passed else untried("No trial yet.")
-        store.put(latent(id=one, previous=previous, trial=trial, created=float(number)), tensor(), key())
+        trial = TRIAL if passed else Trial.untried("No trial yet.")
+        store.put(latent(id=one, previous=previous, trial=trial, created=float(number)), {"latent": tensor()}, key())
         store.stand(Standing(latent_id=one, state=state, known=7, since=BORN))
         previous = one
-    return Life(store, CONFIG.model_copy(update=settings))
+    return Lifecycle(store, CONFIG.model_copy(update=settings))
 
 
-def used(one: Life, answer: str | None, count: int = 1, latent_id: str = FIRST, **changes: Any) -> list[str]:
+def used(one: Lifecycle, answer: str | None, count: int = 1, latent_id: str = FIRST, **changes: Any) -> list[str]:
     """Journals so many answers to the first question; their ids."""
     begun = len(one.store.uses())
     fields = {"problem_hash": question_hash(SUMS[0]), "answer": answer, "created": USED, **changes}
@@ -42,11 +41,11 @@ def used(one: Life, answer: str | None, count: int = 1, latent_id: str = FIRST, 
     return [made.answer_id for made in uses]
 
 
-def state(one: Life, latent_id: str = FIRST) -> LatentState:
+def state(one: Lifecycle, latent_id: str = FIRST) -> LatentState:
     return one.store.standing(latent_id).state
 
 
-def verdicts(one: Life) -> list[tuple[bool | None, str | None]]:
+def verdicts(one: Lifecycle) -> list[tuple[bool | None, str | None]]:
     return [(made.correct, made.source) for made in one.store.uses()]
 
 
@@ -59,7 +58,7 @@ def test_a_later_vote_judges_the_answers_given_to_its_question() -> None:
     used(one, WRONG)
     used(one, None)
     used(one, RIGHT, problem_hash=question_hash(SUMS[1]))
-    assert one.witness(episode(SUMS[0], 9, 3)) == []
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == []
     assert verdicts(one) == [(True, "vote"), (False, "vote"), (False, "vote"), (None, None)]
     assert [made.expected for made in one.store.uses()] == [0.75, 0.75, 0.75, None]
 
@@ -67,7 +66,7 @@ def test_a_later_vote_judges_the_answers_given_to_its_question() -> None:
 def test_equal_answers_in_other_spellings_are_right() -> None:
     one = life((FIRST, "live"))
     used(one, "4/2")
-    one.witness(episode(SUMS[0], 8))
+    one.witness(episode(SUMS[0], 8), JUDGE)
     assert verdicts(one) == [(True, "vote")]
 
 
@@ -75,7 +74,7 @@ def test_equal_answers_in_other_spellings_are_right() -> None:
 def test_an_episode_without_an_answer_judges_nothing(counts: tuple[int, ...]) -> None:
     one = life((FIRST, "live"))
     used(one, WRONG, 20)
-    assert one.witness(episode(SUMS[0], *counts)) == []
+    assert one.witness(episode(SUMS[0], *counts), JUDGE) == []
     assert set(verdicts(one)) == {(None, None)}
 
 
@@ -90,17 +89,17 @@ def test_feedback_overrules_a_vote_before_and_after() -> None:
     one = life((FIRST, "live"))
     before, after = used(one, WRONG, 2)
     one.feedback(before, True)
-    one.witness(episode(SUMS[0], 9, 3))
+    one.witness(episode(SUMS[0], 9, 3), JUDGE)
     one.feedback(after, True)
-    one.witness(episode(SUMS[0], 9, 3))
+    one.witness(episode(SUMS[0], 9, 3), JUDGE)
     assert verdicts(one) == [(True, "feedback"), (True, "feedback")]
 
 
 def test_the_first_vote_stands_and_feedback_may_change_its_mind() -> None:
     one = life((FIRST, "live"))
     [answered] = used(one, RIGHT)
-    one.witness(episode(SUMS[0], 9, 3))
-    one.witness(episode(SUMS[0], 3, 9))
+    one.witness(episode(SUMS[0], 9, 3), JUDGE)
+    one.witness(episode(SUMS[0], 3, 9), JUDGE)
     assert verdicts(one) == [(True, "vote")]
     one.feedback(answered, False)
     one.feedback(answered, True)
@@ -113,7 +112,7 @@ def test_feedback_on_a_plain_answer_says_nothing_of_the_latents(correct: bool) -
     [answered] = used(one, RIGHT, returned=False)
     assert one.feedback(answered, correct) == []
     assert verdicts(one) == [(None, None)]
-    one.witness(episode(SUMS[0], 9, 3))
+    one.witness(episode(SUMS[0], 9, 3), JUDGE)
     assert verdicts(one) == [(True, "vote")]
 
 
@@ -123,7 +122,7 @@ def test_feedback_on_a_plain_answer_says_nothing_of_the_latents(correct: bool) -
 def test_a_latent_that_loses_is_suspended_with_the_numbers_in_words() -> None:
     one = life((FIRST, "live"))
     used(one, WRONG, 5)
-    [changed] = one.witness(episode(SUMS[0], 9, 3))
+    [changed] = one.witness(episode(SUMS[0], 9, 3), JUDGE)
     assert changed == one.store.standing(FIRST)
     assert (changed.state, changed.known) == ("suspended", 7)
     assert "0 of 5 judged answers were right, 3.8 were to be expected" in changed.reason
@@ -136,13 +135,13 @@ def test_a_latent_that_wins_or_is_about_as_good_stays(begun: LatentState, right:
     one = life((FIRST, begun))
     used(one, RIGHT, right)
     used(one, WRONG, wrong)
-    assert one.witness(episode(SUMS[0], 9, 3)) == [] and state(one) == begun
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == [] and state(one) == begun
 
 
 def test_a_latent_on_probation_that_loses_is_suspended_too() -> None:
     one = life((FIRST, "probation"))
     used(one, WRONG, 5)
-    assert [changed.state for changed in one.witness(episode(SUMS[0], 9, 3))] == ["suspended"]
+    assert [changed.state for changed in one.witness(episode(SUMS[0], 9, 3), JUDGE)] == ["suspended"]
 
 
 def test_feedback_alone_takes_a_latent_back_that_answers_worse_than_was_usual_before_it() -> None:
@@ -157,39 +156,39 @@ def test_feedback_alone_takes_a_latent_back_that_answers_worse_than_was_usual_be
 def test_too_few_judged_answers_tell_nothing() -> None:
     one = life((FIRST, "live"), min_uses=6)
     used(one, WRONG, 5)
-    assert one.witness(episode(SUMS[0], 15, 1)) == []
+    assert one.witness(episode(SUMS[0], 15, 1), JUDGE) == []
     used(one, WRONG)
-    assert len(one.witness(episode(SUMS[0], 15, 1))) == 1
+    assert len(one.witness(episode(SUMS[0], 15, 1), JUDGE)) == 1
 
 
 def test_uses_before_its_present_standing_do_not_count() -> None:
     one = life((FIRST, "live"))
     used(one, WRONG, 20, created=BORN - 1)
-    assert one.witness(episode(SUMS[0], 9, 3)) == [] and state(one) == "live"
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == [] and state(one) == "live"
     used(one, WRONG, 5, created=BORN)
-    assert [changed.latent_id for changed in one.witness(episode(SUMS[0], 9, 3))] == [FIRST]
+    assert [changed.latent_id for changed in one.witness(episode(SUMS[0], 9, 3), JUDGE)] == [FIRST]
 
 
 @pytest.mark.parametrize("gone", ["suspended", "superseded", "retired"])
 def test_a_latent_that_is_not_read_any_more_cannot_lose(gone: LatentState) -> None:
     one = life((FIRST, gone))
     used(one, WRONG, 20)
-    assert one.witness(episode(SUMS[0], 9, 3)) == [] and state(one) == gone
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == [] and state(one) == gone
 
 
 def test_a_latent_forgotten_meanwhile_has_nothing_to_lose() -> None:
     one = life()
     used(one, WRONG, 20)
-    assert one.witness(episode(SUMS[0], 9, 3)) == []
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == []
 
 
 def test_each_latent_is_reckoned_by_its_own_uses() -> None:
     one = life((FIRST, "superseded"), (SECOND, "live"))
-    one.store.put(latent(id=THIRD), tensor(), key())
+    one.store.put(latent(id=THIRD), {"latent": tensor()}, key())
     one.store.stand(Standing(latent_id=THIRD, since=BORN))
     used(one, WRONG, 6, SECOND)
     used(one, RIGHT, 6, THIRD)
-    assert [changed.latent_id for changed in one.witness(episode(SUMS[0], 9, 3))] == [SECOND]
+    assert [changed.latent_id for changed in one.witness(episode(SUMS[0], 9, 3), JUDGE)] == [SECOND]
     assert state(one, THIRD) == "live"
 
 
@@ -199,7 +198,7 @@ def test_each_latent_is_reckoned_by_its_own_uses() -> None:
 def test_where_an_earlier_version_passed_a_trial_it_lives_again_and_the_loser_is_retired() -> None:
     one = life((FIRST, "superseded"), (SECOND, "superseded"), (THIRD, "live"))
     used(one, WRONG, 6, THIRD)
-    [changed] = one.witness(episode(SUMS[0], 9, 3))
+    [changed] = one.witness(episode(SUMS[0], 9, 3), JUDGE)
     assert (changed.latent_id, changed.state) == (THIRD, "retired")
     assert (state(one, FIRST), state(one, SECOND), state(one, THIRD)) == ("superseded", "live", "retired")
     assert SECOND in changed.reason and THIRD in one.store.standing(SECOND).reason
@@ -211,12 +210,12 @@ def test_a_version_that_lives_again_begins_with_a_clean_slate() -> None:
     used(one, WRONG, 6, FIRST)
     one.roll_back(SECOND, "By hand.")
     assert state(one, FIRST) == "live" and one.store.standing(FIRST).since > USED
-    assert one.witness(episode(SUMS[0], 9, 3)) == [] and state(one, FIRST) == "live"
+    assert one.witness(episode(SUMS[0], 9, 3), JUDGE) == [] and state(one, FIRST) == "live"
 
 
 def test_a_version_that_never_passed_a_trial_is_passed_over() -> None:
     one = life((FIRST, "superseded"), (SECOND, "superseded"), (THIRD, "live"))
-    one.store.put(latent(id=SECOND, previous=FIRST, trial=untried("No trial yet.")), tensor(), key())
+    one.store.put(latent(id=SECOND, previous=FIRST, trial=Trial.untried("No trial yet.")), {"latent": tensor()}, key())
     assert one.roll_back(THIRD, "By hand.").state == "retired"
     assert (state(one, FIRST), state(one, SECOND)) == ("live", "superseded")
 

@@ -172,7 +172,7 @@ def test_a_with_statement_gives_the_root_back_also_after_an_error(tmp_path: Path
 
 def test_nothing_is_opened_or_written_before_the_first_use(tmp_path: Path) -> None:
     memory = LatentMemory(tmp_path / "root", "/no/such/model")
-    assert repr(memory) == f"LatentMemory(root={str(tmp_path / 'root')!r}, namespace='default')"
+    assert repr(memory) == f"LatentMemory(root={str(tmp_path / 'root')!r}, namespace='default', model='/no/such/model')"
     memory.off()
     memory.close()
     assert not (tmp_path / "root").exists()
@@ -208,3 +208,18 @@ def test_threads_may_open_ask_and_learn_at_once(tmp_path: Path) -> None:
         covered = memory.learn([*SUMS[6:12], *SUMS[18:24]])
         assert learnt <= {*SUMS[6:12], *SUMS[18:24]}
         assert {outcome.status for outcome in covered} == {"skipped"}
+
+
+def test_what_is_shown_at_a_prompt_is_short_and_names_model_and_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Input U9."""
+    with caplog.at_level("DEBUG", "latent_memory_plugin"), fake_memory(tmp_path) as memory:
+        answer = memory.ask(SUMS[0], n=16, seed=1)
+        memory.learn(SUMS[:8])
+        assert len(repr(answer)) < 1000 and "<16 Rollouts>" in repr(answer) and "<16 Rollouts>" in str(answer)
+        assert "model='fake'" in repr(memory) and "8 learnt" in repr(memory) and "1 live" in repr(memory)
+        assert answer._repr_html_().startswith("<table") and "&lt;16 Rollouts&gt;" in answer._repr_html_()
+        assert "8 learnt" in memory._repr_html_()
+    messages = "\n".join(record.getMessage() for record in caplog.records)
+    assert f"Answer {answer.id} read no Latent" in messages and "live" in messages

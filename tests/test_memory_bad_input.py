@@ -20,7 +20,7 @@ from latent_memory_plugin import (
     StoreWriteError,
     WrongModelError,
 )
-from latent_memory_plugin.keys.encoder import Embedding
+from latent_memory_plugin.keys import Embedding
 from latent_memory_plugin.sandbox.train import WEIGHTS
 
 

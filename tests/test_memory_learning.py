@@ -11,12 +11,13 @@ import pytest
 from memory_world import AGES, ANSWERS, CONFIG, SUMS, Gated, config, fake, fake_memory, pending, rollouts, said
 
 import latent_memory_plugin
-from latent_memory_plugin import LatentMemory, NotFoundError
+from latent_memory_plugin import Candidate, LatentMemory, NotFoundError, Progress
 from latent_memory_plugin.answering.ask import Asker
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError
-from latent_memory_plugin.keys.encoder import make_encoder
-from latent_memory_plugin.records import Candidate, Outcome, Problem, Rollout
+from latent_memory_plugin.keys import make_encoder
+from latent_memory_plugin.records import Outcome, Problem, Rollout
 from latent_memory_plugin.testing import InMemoryStore
 
 WEIGHTS = Path(latent_memory_plugin.__file__).parent / "sandbox" / "weights" / "model.safetensors"
@@ -51,13 +52,13 @@ def test_a_latent_raises_the_share_of_the_voted_answer(tmp_path: Path) -> None:
 
 
 def test_one_question_gives_one_outcome_and_a_list_gives_a_list(tmp_path: Path) -> None:
-    seen: list[Outcome] = []
+    told: list[Progress] = []
     with fake_memory(tmp_path) as memory:
-        single = memory.learn(SUMS[0], seen.append)
-        several = memory.learn(FEW[1:], seen.append)
+        single = memory.learn(SUMS[0], told.append)
+        several = memory.learn(FEW[1:], told.append)
         assert isinstance(single, Outcome) and single.status == "waiting" and single.vote is not None
         assert [one.question for one in several] == FEW[1:]
-        assert seen == [single, *several]
+        assert [one.outcome for one in told if one.stage == "done"] == [single, *several]
         assert memory.learn([]) == []
 
 
@@ -87,7 +88,7 @@ def test_a_latent_forgotten_between_lookup_and_reading_does_not_break_the_answer
             return [("gone", 0.9)]
 
     encoder = make_encoder(fake(), CONFIG.retrieve)
-    asker = Asker(fake(), Forgetful(), encoder, CONFIG, lambda text: text)
+    asker = Asker(fake(), Forgetful(), encoder, CONFIG, Judge(lambda text: text))
     [answer] = asker.ask([Problem(question=SUMS[0])], 1, SamplingConfig(), 0)
     assert answer.latent_ids == () and "forgotten" in answer.reason and answer.usage.latent_tokens == 0
 
@@ -298,7 +299,7 @@ def test_the_same_stream_gives_bit_identical_latents_in_another_root(tmp_path: P
             for question in SUMS[:14]:
                 memory.learn(question)
             store = memory.opened.store
-            tensors.append([store.tensor(latent.id).tobytes() for latent in store.latents()])
+            tensors.append([store.tensors(latent.id)["latent"].tobytes() for latent in store.latents()])
     assert tensors[0] == tensors[1] and tensors[0]
 
 

@@ -8,7 +8,7 @@ from test_model_score import COMPLETIONS, QUESTIONS, latent_of, wrapped
 from tiny_models import ARCHITECTURES
 
 from latent_memory_plugin.engines.hf import LanguageModel, score
-from latent_memory_plugin.engines.hf.budget import GRAPH_BYTES
+from latent_memory_plugin.engines.hf.engine import GRAPH_BYTES
 
 
 def both(model: LanguageModel, monkeypatch: pytest.MonkeyPatch, tokens: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

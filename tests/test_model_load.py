@@ -6,10 +6,11 @@ import pytest
 import torch
 from tiny_models import tiny_model, tiny_tokenizer
 
+from latent_memory_plugin import engines
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.engines.hf.load import read
-from latent_memory_plugin.errors import ModelLoadError
+from latent_memory_plugin.errors import ConfigError, ModelLoadError
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,17 @@ def test_the_fingerprint_changes_with_weights_architecture_and_vocabulary_and_no
     first = fingerprint()
     assert fingerprint() == fingerprint(template="y") == first
     assert first not in {fingerprint(seed=1), fingerprint("mistral"), fingerprint(pieces=300)}
+
+
+def test_the_config_names_the_engine_that_loads_it(folder: Path) -> None:
+    assert isinstance(engines.load(ModelConfig(name=str(folder), device="cpu")), LanguageModel)
+    engines.register("named", lambda config: config.name)
+    try:
+        assert engines.load(ModelConfig(name="x", engine="named")) == "x"
+        with pytest.raises(ConfigError, match=r"no engine 'steam'; known are .*'hf', 'named'.*engines\.register"):
+            engines.load(ModelConfig(engine="steam"))
+    finally:
+        engines.ENGINES._things.pop("named")  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./no-such-folder", "~/no-such-folder", "a/b/c"])

@@ -8,11 +8,11 @@ import torch
 from tiny_models import ARCHITECTURES, CONTEXT_TOKENS, tiny_model, tiny_tokenizer, tokens_read
 
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.engines.hf import LanguageModel, draw
+from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.engines.hf.cache import GROWTH_TOKENS
 from latent_memory_plugin.engines.hf.endings import CHECK_STEPS
 from latent_memory_plugin.engines.hf.rows import Row
-from latent_memory_plugin.engines.hf.sample import _Sampler, batches
+from latent_memory_plugin.engines.hf.sample import _Sampler, batches, choose, uniforms
 from latent_memory_plugin.errors import ContextLengthError, InputError, ModelError, WrongModelError
 from latent_memory_plugin.records import Rollout
 
@@ -105,7 +105,9 @@ def test_what_is_spared_on_a_gpu_changes_nothing(model: LanguageModel) -> None:
             sampler = _Sampler(engine, rows, pairs, sampling, 3, endings)
             assert bool(sampler.mask.all())
             sampler.look_steps, sampler.padded = look_steps, padded
-            drawn.append(endings.rollouts(sampler.run().tolist()))
+            while sampler.advance():
+                pass
+            drawn.append(endings.rollouts(sampler.tokens.tolist()))
     assert drawn[0] == drawn[1]
     assert any(one.finished for one in drawn[0]) and len({len(one.token_ids) for one in drawn[0]}) > 1
 
@@ -235,8 +237,8 @@ def test_flags_of_a_wrapped_model_come_back_and_dropout_stays_off() -> None:
 
 def test_chosen_tokens_follow_the_distribution() -> None:
     logits = torch.tensor([2.0, 1.0, -1.0, 0.5, float("-inf")])
-    uniform = torch.from_numpy(draw.uniforms(0, (1, 2), 0, 20_000))
-    chosen = draw.choose(logits.expand(20_000, -1), uniform, SamplingConfig(temperature=0.7))
+    uniform = torch.from_numpy(uniforms(0, (1, 2), 0, 20_000))
+    chosen = choose(logits.expand(20_000, -1), uniform, SamplingConfig(temperature=0.7))
     counts = torch.bincount(chosen, minlength=5) / 20_000
     torch.testing.assert_close(counts, torch.softmax(logits / 0.7, -1), atol=0.015, rtol=0)
     assert counts[4] == 0
@@ -245,7 +247,7 @@ def test_chosen_tokens_follow_the_distribution() -> None:
 def test_a_token_without_probability_is_never_chosen() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]] * 2)
     uniform = torch.tensor([0.0, 1.0 - 2**-53], dtype=torch.float64)
-    assert draw.choose(logits, uniform, SamplingConfig()).tolist() == [1, 1]
+    assert choose(logits, uniform, SamplingConfig()).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.85, 0.999])
@@ -253,7 +255,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
     chances = torch.tensor([0.1, 0.4, 0.2, 0.3])
     uniform = torch.linspace(0, 1, 1001)[:-1]
     sampling = SamplingConfig(top_p=top_p)
-    chosen = draw.choose(chances.log().expand(1000, -1), uniform, sampling)
+    chosen = choose(chances.log().expand(1000, -1), uniform, sampling)
     order, kept = [1, 3, 2, 0], []
     while sum(chances[kept].tolist()) < top_p - 1e-6:
         kept.append(order[len(kept)])
@@ -264,9 +266,9 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
 
 
 def test_random_numbers_belong_to_seed_prompt_and_rollout_alone() -> None:
-    first = draw.uniforms(1, (5, 6), 0, 8)
-    assert np.array_equal(draw.uniforms(1, (5, 6), 0, 20)[:8], first)
-    for other in (draw.uniforms(2, (5, 6), 0, 8), draw.uniforms(1, (56,), 0, 8), draw.uniforms(1, (5, 6), 1, 8)):
+    first = uniforms(1, (5, 6), 0, 8)
+    assert np.array_equal(uniforms(1, (5, 6), 0, 20)[:8], first)
+    for other in (uniforms(2, (5, 6), 0, 8), uniforms(1, (56,), 0, 8), uniforms(1, (5, 6), 1, 8)):
         assert not np.array_equal(other, first)
 
 

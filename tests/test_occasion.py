@@ -69,8 +69,8 @@ def test_an_error_for_a_question_longer_than_the_context_is_recorded_too(tmp_pat
         assert (recorded(memory).state, recorded(memory).question) == ("failed", long.strip())
         # It is near to nothing that is learnt later.
         key = memory.opened.encoder.keys(["How many apples are there?"])[0]
-        [(_, similarity)] = memory.opened.store.near_episodes(key, 1)
-        assert abs(similarity) < 1e-6
+        [near] = memory.opened.store.neighbours(key, -1.0)
+        assert abs(near.similarity) < 1e-6
 
 
 @pytest.mark.parametrize("when", ["now", "background", "manual"])

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from memory_world import CONFIG, SUMS, config, fake, learner, observe
+from memory_world import SUMS, config, episode, fake, learner, observe
 
-from latent_memory_plugin.learning.race import ATTEMPTS, Overtaken, Race, repeated
-from latent_memory_plugin.records import Candidate
+from latent_memory_plugin.learning.learner import Learner
+from latent_memory_plugin.learning.publish import Outdated
+from latent_memory_plugin.learning.street import PLANS, plan, publish, run
+from latent_memory_plugin.learning.work import Candidate, Plan
+from latent_memory_plugin.records import Episode, Standing
 from latent_memory_plugin.testing import InMemoryStore
 
 MODEL = fake(bias=1.0)
@@ -53,32 +56,57 @@ def test_who_is_overtaken_again_and_again_leaves_the_episode_pending() -> None:
     tried: list[Candidate] = []
     one = learner(SETTINGS, MODEL, store=(store := Contested()), watch=tried.append)
     last = [observe(one, question, 12, 4) for question in SUMS[:5]][-1]
-    assert (last.status, len(tried), list(store.latents())) == ("waiting", ATTEMPTS, [])
+    assert (last.status, len(tried), list(store.latents())) == ("waiting", PLANS, [])
     kept = store.episode(str(last.episode_id))
-    assert kept.state == "pending" and "Another process learnt here meanwhile" in kept.reason
+    assert kept.state == "pending" and "meanwhile" in kept.reason
 
 
-def test_the_latent_of_a_neighbourhood_is_replaced_only_where_it_is_still_the_one() -> None:
-    store = InMemoryStore()
-    one = learner(SETTINGS, MODEL, store=store)
+def planned(one: Learner) -> Candidate:
+    """The candidate of five episodes of which nothing was learnt yet."""
+    episodes = [observed(one, question) for question in SUMS[:5]]
+    made = plan(one.store, episodes[-1], one.scope)
+    assert isinstance(made, Plan)
+    return run(MODEL, made)
+
+
+def observed(one: Learner, question: str) -> Episode:
+    new = episode(question, 12, 4)
+    one.store.commit(new, MODEL.keys([question])[0])
+    return new
+
+
+def test_a_candidate_is_published_once_and_the_second_time_the_world_has_moved_on() -> None:
+    one = learner(SETTINGS, MODEL)
+    candidate = planned(one)
+    live = publish(one.store, candidate)
+    assert (live.status, live.latent_id) == ("live", candidate.plan.attempt)
+    with pytest.raises(Outdated, match="has taken the place of None"):
+        publish(one.store, candidate)
+
+
+def test_a_candidate_is_outdated_where_its_latent_was_taken_back_meanwhile() -> None:
+    one = learner(SETTINGS, MODEL)
     live = [observe(one, question, 12, 4) for question in SUMS[:5]][-1]
-    race = Race(store, CONFIG.retrieve)
-    with race.unchanged(str(live.episode_id), live.latent_id):
-        pass
-    with (
-        pytest.raises(Overtaken, match=f"Latent {live.latent_id} has taken the place of None"),
-        race.unchanged(str(live.episode_id), None),
-    ):
-        pass
+    grown = [observed(one, question) for question in SUMS[5:8]]
+    made = plan(one.store, grown[-1], one.scope)
+    assert isinstance(made, Plan) and made.current is not None
+    one.store.stand(Standing(latent_id=str(live.latent_id), state="suspended"))
+    with pytest.raises(Outdated):
+        publish(one.store, run(MODEL, made))
+    assert len(list(one.store.latents())) == 1
 
 
-def test_an_attempt_is_repeated_a_bounded_number_of_times() -> None:
-    made: list[int] = []
+class Forgetting(InMemoryStore):
+    """Can forget an episode."""
 
-    def attempt() -> int:
-        made.append(1)
-        raise Overtaken
+    def forget(self, episode_id: str) -> None:
+        del self._episodes[episode_id], self._episode_keys[episode_id]
 
-    with pytest.raises(Overtaken):
-        repeated(attempt)
-    assert len(made) == ATTEMPTS
+
+def test_what_is_learnt_from_an_episode_that_was_forgotten_meanwhile_is_not_stored() -> None:
+    one = learner(SETTINGS, MODEL, store=(store := Forgetting()))
+    candidate = planned(one)
+    store.forget(candidate.plan.teachers[0].id)
+    with pytest.raises(Outdated, match="forgotten meanwhile"):
+        publish(store, candidate)
+    assert list(store.latents()) == []

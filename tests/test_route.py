@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.config import Config, RetrieveConfig, RouteConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.errors import RewardError
-from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.keys import make_encoder
 from latent_memory_plugin.records import Answer, LatentState, Problem, Rollout, Standing, Use
 from latent_memory_plugin.sandbox.world import families, stream
 from latent_memory_plugin.testing import FakeModel, InMemoryStore
@@ -64,7 +65,7 @@ def filled(mean: float = CHANGES, state: LatentState = "live", model: Any = None
     """A store with one Latent, under the key of a question."""
     store, owner = Recording(), model or fake()
     tensor = np.full((3, owner.hidden_size), mean, dtype=np.float32)  # (P, H)
-    store.put(record_of(id=ID, shape=tensor.shape), tensor, owner.keys([question])[0])
+    store.put(record_of(id=ID, shape=tensor.shape), {"latent": tensor}, owner.keys([question])[0])
     store.stand(Standing(latent_id=ID, state=state))
     return store
 
@@ -73,7 +74,7 @@ def asker(store: InMemoryStore, mode: Mode = "threshold", model: Any = None, **g
     chosen = model or fake()
     route = RouteConfig(mode=mode, verifier=given.pop("built_in", "likelihood"))
     read: Any = given.pop("extract", extract)
-    return Asker(chosen, store, make_encoder(chosen, RetrieveConfig()), Config(route=route), read, **given)
+    return Asker(chosen, store, make_encoder(chosen, RetrieveConfig()), Config(route=route), Judge(read), **given)
 
 
 def ask(one: Asker, questions: Sequence[str] = (SUM,), n: int = 1, seed: int = 0) -> list[Answer]:
@@ -129,7 +130,7 @@ def test_a_latent_taken_back_after_it_was_found_is_not_read(state: LatentState |
     store = Late()
     if state is not None:
         kept = filled(state=state)
-        store.put(kept.latent(ID), kept.tensor(ID), kept.latent_key(ID))
+        store.put(kept.latent(ID), kept.tensors(ID), kept.latent_key(ID))
         store.stand(kept.standing(ID))
     [answer] = ask(asker(store, "agree"))
     assert (answer.answer, answer.latent_ids, answer.similarity) == (PLAIN, (), 0.9)
@@ -215,7 +216,7 @@ def test_of_several_completions_the_votes_winners_are_compared() -> None:
 
 
 def store_latent(store: InMemoryStore) -> torch.Tensor:
-    return torch.from_numpy(store.tensor(ID))  # (P, H)
+    return torch.from_numpy(store.tensors(ID)["latent"])  # (P, H)
 
 
 def test_a_list_is_sampled_together_and_each_problem_goes_its_own_route() -> None:
@@ -284,7 +285,7 @@ def stubborn(embedded: LanguageModel) -> Recording:
         descent.step()
         descent.zero_grad()
     store = filled(model=embedded, question=WORLD[0])
-    store._tensors[ID] = tensor.detach().numpy()  # (P, H)
+    store._tensors[ID] = {"latent": tensor.detach().numpy()}  # (P, H)
     return store
 
 
@@ -294,7 +295,7 @@ def texts(answers: Sequence[Answer]) -> list[list[tuple[str, tuple[int, ...]]]]:
 
 def near(store: InMemoryStore, model: LanguageModel, mode: Mode, **given: Any) -> Asker:
     config = Config(route=RouteConfig(mode=mode), retrieve=RetrieveConfig(threshold=-1.0))
-    return Asker(model, store, make_encoder(model, config.retrieve), config, extract, **given)
+    return Asker(model, store, make_encoder(model, config.retrieve), config, Judge(extract), **given)
 
 
 def test_what_is_sampled_beside_a_latent_is_exactly_the_plain_models(

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, near, tensor
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.database import Database
-from latent_memory_plugin.store.journal import Journal
+from latent_memory_plugin.store.journal import Journal, episode_row
 
 
 @pytest.fixture
@@ -46,8 +45,8 @@ def test_a_latent_comes_back_bit_for_bit_and_listing_is_oldest_first(store: Stor
     store.put(young, values, key())
     store.put(old, values * 2, key(1.0))
     assert store.latent(young.id) == young
-    np.testing.assert_array_equal(store.tensor(young.id), values)
-    assert store.tensor(old.id).dtype == np.float32
+    np.testing.assert_array_equal(store.tensors(young.id)["latent"], values)
+    assert store.tensors(old.id)["latent"].dtype == np.float32
     assert list(store.latents()) == [old, young]
     assert store.problems == {}
 
@@ -61,7 +60,7 @@ def test_everything_is_there_after_closing_and_opening_again_in_the_same_process
         with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
             assert list(store.latents()) == [kept]
             assert store.nearest(key())[0][0] == kept.id
-            assert [found for found, _ in store.near_episodes(key(), 1)] == [first]
+            assert [found for found, _ in near(store, key(), 1)] == [first]
 
 
 def test_neighbours_come_best_first_with_their_cosine_similarity(store: Store) -> None:
@@ -69,18 +68,61 @@ def test_neighbours_come_best_first_with_their_cosine_similarity(store: Store) -
     episodes = [episode(f"question {angle}") for angle in angles]
     for item, angle in zip(episodes, angles, strict=True):
         store.commit(item, key(angle) * 3)
-    found = store.near_episodes(key(), 3)
+    found = near(store, key(), 3)
     assert [item.question for item, _ in found] == ["question 0.1", "question 0.4", "question 1.0"]
     assert [similarity for _, similarity in found] == pytest.approx(np.cos([0.1, 0.4, 1.0]), abs=1e-5)
-    assert all(
-        type(similarity) is float and -1 <= similarity <= 1 for _, similarity in store.near_episodes(key(0.1), 9)
-    )
-    assert len(store.near_episodes(key(), 1000)) == 4
+    assert all(type(similarity) is float and -1 <= similarity <= 1 for _, similarity in near(store, key(0.1), 9))
+    assert len(near(store, key(), 1000)) == 4
+
+
+def test_all_episodes_above_a_similarity_are_neighbours_however_many_and_none_below(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    keys = [*(key(0.001 * number) for number in range(150)), *rng.normal(size=(60, 8)).astype(np.float32)]
+    keys = [vector / np.linalg.norm(vector) for vector in keys]
+    made = [episode(f"question {number % 40}", vote=VOTE) for number in range(len(keys))]
+    for one, vector in zip(made, keys, strict=True):
+        store.commit(one, vector)
+    cosines = {one.id: float(vector @ key()) for one, vector in zip(made, keys, strict=True)}
+    for least in (0.995, 0.3, -1.0):
+        found = store.neighbours(key(), least)
+        assert {one.id for one in found} == {item_id for item_id, cosine in cosines.items() if cosine >= least}
+        assert [one.similarity for one in found] == sorted((one.similarity for one in found), reverse=True)
+        assert [one.similarity for one in found] == pytest.approx([cosines[one.id] for one in found], abs=1e-5)
+    by_id = {one.id: one for one in made}
+    assert all(one.problem_hash == by_id[one.id].problem.hash and one.has_text and one.vote == VOTE for one in found)
+    assert len({one.problem_hash for one in found}) == 40
+    assert store.neighbours(key(), 1.1) == []
+
+
+def test_a_neighbour_that_cannot_be_read_is_left_out_and_warned_of(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        store.commit(episode(f"question {number}", id=f"e{number}", vote=VOTE), key())
+    store._database.run("UPDATE episodes SET vote = 'x' WHERE id = 'e1'")
+    assert {one.id for one in store.neighbours(key(), 0.5)} == {"e0", "e2"} and "'e1'" in caplog.text
+
+
+def test_an_episode_is_settled_once_readable_or_not_and_leaves_the_queue_with_that(store: Store) -> None:
+    for number in range(3):
+        store.commit(episode(f"question {number}", id=f"e{number}"), key())
+        store.enqueue(f"e{number}", 9)
+    store._database.run("UPDATE episodes SET rollouts = '[' WHERE id = 'e2'")
+    assert store.settle("e0", "pending", "too few") and store.queued() == 3
+    assert store.settle("e0", "refused", "no gain", attempt="a1") and store.queued() == 2
+    for again in ("learnt", "pending"):
+        assert not store.settle("e0", again, "later", attempt="a2")
+    one = store.episode("e0")
+    assert (one.state, one.reason, one.attempt) == ("refused", "no gain", "a1")
+    assert store.settle("e2", "failed", "unreadable") and not store.settle("nobody", "failed", "gone")
+    store.update(one.model_copy(update={"attempt": "a3", "state": "learnt"}))
+    assert (store.episode("e0").attempt, store.episode("e0").state) == ("a3", "learnt")
+    assert store.counts() == {"pending": 1, "learnt": 1, "refused": 0, "failed": 1} and store.queued() == 1
 
 
 def test_an_empty_store_has_no_neighbours(store: Store) -> None:
     assert store.nearest(key(), 5) == []
-    assert store.near_episodes(key(), 5) == []
+    assert near(store, key(), 5) == []
     assert list(store.latents()) == list(store.episodes()) == []
 
 
@@ -92,7 +134,7 @@ def test_a_removed_latent_is_gone_from_disk_listing_and_index(store: Store) -> N
     assert list(store.latents()) == [kept]
     assert [found for found, _ in store.nearest(key(), 2)] == [kept.id]
     assert not list(store.root.rglob(f"*{gone.id}*"))
-    for use in (store.remove, store.latent, store.tensor):
+    for use in (store.remove, store.latent, store.tensors):
         with pytest.raises(errors.NotFoundError, match=rf"{gone.id}.*latent-memory list"):
             use(gone.id)
 
@@ -107,7 +149,7 @@ def test_a_latent_whose_file_was_deleted_by_hand_is_never_found(store: Store) ->
 
 def test_unknown_and_hostile_ids_are_not_found(store: Store) -> None:
     for name in ("nothing", "../../store", "", "a/b", "x" * 5000, "A" * 32, "0" * 32 + "\n", "\0"):
-        for use in (store.tensor, store.latent, store.remove, store.episode, store.episode_key):
+        for use in (store.tensors, store.latent, store.remove, store.episode, store.episode_key):
             with pytest.raises(errors.NotFoundError):
                 use(name)
     with pytest.raises(errors.NotFoundError, match="no episode"):
@@ -124,7 +166,7 @@ def test_an_id_is_taken_once_and_not_empty(store: Store) -> None:
         store.put(one, tensor(1), key(1.0))
     with pytest.raises(errors.InputError, match="empty id"):
         store.commit(episode(id=""), key())
-    np.testing.assert_array_equal(store.tensor(one.id), tensor())
+    np.testing.assert_array_equal(store.tensors(one.id)["latent"], tensor())
 
 
 @pytest.mark.parametrize(
@@ -139,7 +181,7 @@ def test_a_key_that_is_not_finite_flat_and_of_the_usual_size_is_refused_before_a
         lambda: store.commit(episode(), bad),
         lambda: store.put(latent(), tensor(), bad),
         lambda: store.nearest(bad),
-        lambda: store.near_episodes(bad, 1),
+        lambda: near(store, bad, 1),
     ):
         with pytest.raises(errors.InputError, match="key"):
             use()
@@ -163,19 +205,19 @@ def test_keys_of_another_encoder_are_kept_apart(store: Store) -> None:
     with pytest.raises(errors.InputError, match="encoder"):
         store.put(latent(encoder="other"), tensor(), key())
     with Store.open(store.root, "default", MODEL, "other") as other:
-        assert other.nearest(key(), 9) == other.near_episodes(key(), 9) == []
+        assert other.nearest(key(), 9) == near(other, key(), 9) == []
         assert list(other.latents()) == [one]
         with pytest.raises(errors.NotFoundError, match="other"):
             other.episode_key(first.id)
         other.commit(episode(), key(size=5))
-    assert len(store.near_episodes(key(), 9)) == 1
+    assert len(near(store, key(), 9)) == 1
 
 
 def test_episodes_can_be_updated_while_they_are_listed(tmp_path: Path) -> None:
-    database = Database(tmp_path / "journal.sqlite", "default")
+    journal = Journal(tmp_path / "journal.sqlite", "default")
     for number in range(120):
-        Journal(database).add(episode(f"question {number}", created=-float(number)), ENCODER, key())
-    database.close()
+        journal.add(episode_row(episode(f"question {number}", created=-float(number))), ENCODER, key())
+    journal.close()
     (tmp_path / "default").mkdir()
     (tmp_path / "journal.sqlite").rename(tmp_path / "default" / "journal.sqlite")
     with Store.open(tmp_path, "default") as store:

@@ -18,6 +18,7 @@ import numpy as np
 from store_builders import ENCODER, MODEL, VOTE, episode, latent
 from latent_memory_plugin.records import Rollout
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.journal import episode_row
 from latent_memory_plugin.store.packing import pack
 
 root, count, rng = Path(sys.argv[1]), int(sys.argv[3]), np.random.default_rng(0)
@@ -34,13 +35,14 @@ def measure(name, action):
 
 with Store.open(root / "from", "default") as store:
     rollouts = tuple(Rollout(text="x" * 600, answer="12") for _ in range(16))
-    with store._database.transaction():
+    with store._journal.transaction():
         for number in range(count):
             one = episode(f"question {number}", vote=VOTE, rollouts=rollouts)
-            store._journal.add(one, ENCODER, rng.normal(size=128).astype(np.float32))
+            store._journal.add(episode_row(one), ENCODER, rng.normal(size=128).astype(np.float32))
     for _ in range(count):
         one = latent(shape=(20, 256))
-        content = pack(one, rng.normal(size=(20, 256)).astype(np.float32), rng.normal(size=128).astype(np.float32))
+        values, key = (rng.normal(size=size).astype(np.float32) for size in ((20, 256), (128,)))
+        content = pack(one, {"latent": values}, key)
         (store._files.folder / f"{one.id}.safetensors").write_bytes(content)
     measure("export", lambda: store.export_to(root / "all.tar"))
 with Store.open(root / "to", "default") as store:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, use
 
 from latent_memory_plugin.bench.kill import material
 from latent_memory_plugin.bench.kill.inspection import Faults, compare_plain
@@ -42,14 +42,15 @@ def test_a_copy_of_the_namespace_folders_holds_everything(tmp_path: Path) -> Non
             if name == "default":
                 store.put(suspended, tensor(), key(1.0))
                 store.stand(Standing(latent_id=suspended.id, state="suspended"))
+            assert len(store.nearest(key(), 9)) == len(near(store, key())) == 1
     left_out = shutil.ignore_patterns("chroma", "lock", "owner.json")
     shutil.copytree(root, copy, ignore=left_out)
     shutil.rmtree(root)
     for name, one in kept.items():
         with Store.open(copy, name, MODEL, ENCODER) as store:
             assert store.nearest(key(), 9) == [(one.id, pytest.approx(1.0))]
-            assert [found.question for found, _ in store.near_episodes(key(0.2), 9)] == [f"asked in {name}"]
-            np.testing.assert_array_equal(store.tensor(one.id), tensor(3))
+            assert [found.question for found, _ in near(store, key(0.2), 9)] == [f"asked in {name}"]
+            np.testing.assert_array_equal(store.tensors(one.id)["latent"], tensor(3))
             assert [found.answer_id for found in store.uses(latent_id=one.id)] == ["a"]
             assert any("lacked" in sentence for sentence in store.mended)
             assert name != "default" or store.standing(suspended.id).state == "suspended"

@@ -5,11 +5,10 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, old_journal, tensor, use
+from store_builders import ENCODER, MODEL, episode, index, key, latent, near, old_journal, tensor, use
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Latent, Standing
@@ -29,6 +28,7 @@ def latents(tmp_path: Path) -> list[Latent]:
             store.put(one, tensor(number), key(number))
             store.record_uses([use(f"a{number}", one.id)])
             store.stand(Standing(latent_id=one.id, state="suspended" if number else "live"))
+        assert len(store.nearest(key(), 9)) == 1 and len(near(store, key())) == COUNT
     return made
 
 
@@ -65,23 +65,18 @@ def in_chroma(root: Path, act: Callable[[Store], object]) -> None:
         act(store)
 
 
-def collection(store: Store, number: int) -> Any:
-    indexes: Any = store._indexes
-    return indexes[number]._collection
-
-
 def put_other_vector(store: Store) -> None:
     ids = [one.id for one in store.episodes()]
-    collection(store, 1).update(ids=ids[:1], embeddings=[key(3.0)])
+    index(store, "episodes")._collection.update(ids=ids[:1], embeddings=[key(3.0)])
 
 
 def lose_key(store: Store) -> None:
-    collection(store, 1).delete(ids=["e1"])
+    index(store, "episodes")._collection.delete(ids=["e1"])
 
 
 def index_suspended(store: Store) -> None:
     gone = next(one.id for one in store.latents() if store.standing(one.id).state == "suspended")
-    collection(store, 0).add(ids=[gone], embeddings=[key(9.0)])
+    index(store)._collection.add(ids=[gone], embeddings=[key(9.0)])
 
 
 def rows(statement: str) -> Callable[[Path], None]:
@@ -163,6 +158,7 @@ def left(report: Report) -> list[str]:
 def test_a_whole_store_is_clean_and_looking_changes_no_byte(tmp_path: Path, latents: list[Latent]) -> None:
     with Store.open(tmp_path, "../else", MODEL, ENCODER) as store:
         store.commit(episode("elsewhere"), key())
+        assert len(near(store, key())) == 1
     before = content(tmp_path)
     report = check(tmp_path)
     assert (report.findings, set(report.namespaces)) == ((), {"default", "../else"})

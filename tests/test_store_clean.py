@@ -1,16 +1,18 @@
 """An opening after a clean close takes the index as it was; after anything else it is compared with the truth."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.clean import NOTE
+from latent_memory_plugin.store.chroma import NOTE
 from latent_memory_plugin.store.index import Index
 
 KILLED = """
@@ -22,6 +24,7 @@ from latent_memory_plugin.store import Store
 
 store = Store.open(Path(sys.argv[1]), "default", MODEL, ENCODER)
 store.put(latent(), tensor(), key(2.5))
+assert len(store.nearest(key(), 99)) == 7
 os._exit(0)
 """
 
@@ -33,6 +36,7 @@ def root(tmp_path: Path) -> Path:
         for number in range(6):
             store.commit(episode(f"question {number}"), key(0.3 * number))
             store.put(latent(), tensor(number), key(0.3 * number))
+        assert len(store.nearest(key(), 99)) == len(near(store, key())) == 6
     return tmp_path / "root"
 
 
@@ -42,19 +46,25 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kinds: list[str] = []
     reconcile = Index._reconcile
 
-    def counted(index: Index) -> None:
+    def counted(index: Index, silent: bool = False) -> None:
         kinds.append(index.name.split(".")[1])
-        reconcile(index)
+        reconcile(index, silent)
 
     monkeypatch.setattr(Index, "_reconcile", counted)
     return kinds
+
+
+def collections(root: Path) -> set[str]:
+    """Chroma's own ids of the collections there are."""
+    with closing(sqlite3.connect(root / "chroma" / "chroma.sqlite3")) as connection:
+        return {row[0] for row in connection.execute("SELECT id FROM collections")}
 
 
 def assert_whole(root: Path, latents: int = 6) -> None:
     with Store.open(root, "default", MODEL, ENCODER) as store:
         assert {found for found, _ in store.nearest(key(), 99)} == {one.id for one in store.latents()}
         assert len(store.nearest(key(), 99)) == latents
-        assert len(store.near_episodes(key(), 99)) == 6
+        assert len(near(store, key(), 99)) == 6
 
 
 def test_after_a_clean_close_no_vector_is_fetched_and_everything_is_found(root: Path, compared: list[str]) -> None:
@@ -65,8 +75,11 @@ def test_after_a_clean_close_no_vector_is_fetched_and_everything_is_found(root: 
         store.put(latent(), tensor(), key(size=5))
 
 
-def test_what_a_session_adds_and_removes_is_known_to_the_next(root: Path, compared: list[str]) -> None:
+def test_what_a_session_adds_and_removes_after_its_searches_is_known_to_the_next(
+    root: Path, compared: list[str]
+) -> None:
     with Store.open(root, "default", MODEL, ENCODER) as store:
+        assert len(store.nearest(key(), 99)) == 6
         store.put(latent(), tensor(), key(2.5))
         for gone in list(store.latents())[:3]:
             store.remove(gone.id)
@@ -74,9 +87,23 @@ def test_what_a_session_adds_and_removes_is_known_to_the_next(root: Path, compar
     assert compared == []
 
 
+def test_a_session_that_searches_nothing_starts_no_chroma_and_leaves_the_comparison_to_the_next_search(
+    root: Path, compared: list[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (root / "chroma").rglob("*")}
+    with Store.open(root, "default", MODEL, ENCODER) as store:
+        store.put(latent(), tensor(), key(2.5))
+    assert {path: path.stat().st_mtime_ns for path in (root / "chroma").rglob("*")} == before
+    assert compared == []
+    assert_whole(root, 7)
+    assert compared == ["latents"]
+
+
 def test_another_namespace_s_session_leaves_the_knowledge_of_this_one(root: Path, compared: list[str]) -> None:
     with Store.open(root, "other", MODEL, ENCODER) as store:
         store.put(latent(namespace="other"), tensor(), key(2.5))
+        store.commit(episode(), key(2.5))
+        assert len(store.nearest(key(), 9)) == len(near(store, key())) == 1
     assert sorted(compared) == ["episodes", "latents"]
     compared.clear()
     assert_whole(root)
@@ -86,7 +113,10 @@ def test_another_namespace_s_session_leaves_the_knowledge_of_this_one(root: Path
 def test_a_process_that_ends_without_closing_leaves_nothing_to_trust(root: Path, compared: list[str]) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(root), str(Path(__file__).parent)], check=True, timeout=300)
     assert not (root / "chroma" / NOTE).exists()
+    before = collections(root)
     assert_whole(root, 7)
+    # A graph that was half saved may be readable and lose keys later.
+    assert len(before) == len(collections(root)) == 2 and before.isdisjoint(collections(root))
     assert sorted(compared) == ["episodes", "latents"]
 
 
@@ -107,6 +137,7 @@ def put_back(chroma: Path) -> None:
     shutil.copytree(chroma, later)
     with Store.open(chroma.parent, "default", MODEL, ENCODER) as store:
         store.put(extra := latent(), tensor(), key(2.5))
+        assert len(store.nearest(key(), 99)) == 7
         store.remove(extra.id)
     shutil.copy2(later / NOTE, chroma / NOTE)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, use
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Standing
 from latent_memory_plugin.store import Store
+from latent_memory_plugin.store.journal import episode_row
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def test_a_full_disk_is_an_error_that_names_the_path_and_costs_nothing_written_b
                 store.record_uses([use(f"a{number}", kept.id) for number in range(100)])
             assert (store.standing(kept.id).state, store.uses()) == ("live", [])
             assert store.episode(first.id) == first
-            np.testing.assert_array_equal(store.tensor(kept.id), tensor())
+            np.testing.assert_array_equal(store.tensors(kept.id)["latent"], tensor())
         assert (list(store.episodes()), list(store.latents())) == ([first], [kept])
         assert not list(tmp_path.rglob("*.tmp"))
         store.commit(episode("third"), key(1.0))
@@ -55,11 +56,11 @@ def test_what_is_written_before_the_index_is_found_after_the_next_opening(tmp_pa
     """The instant between the truth and the index, in both directions."""
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         store.put(deleted := latent(), tensor(), key())
-        store._journal.add(one := episode(), ENCODER, key())
-        store._files.write(written := latent(), tensor(), key())
-        store._files.delete(deleted.id)
+        store._journal.add(episode_row(one := episode()), ENCODER, key())
+        store._files.write(written := latent(), {"latent": tensor()}, key())
+        store._files.delete([deleted.id])
         (store._files.folder / f"{'0' * 32}.safetensors.tmp").write_bytes(b"half")
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert store.nearest(key(), 9) == [(written.id, 1.0)]
-        assert store.near_episodes(key(), 9) == [(one, 1.0)]
+        assert near(store, key(), 9) == [(one, 1.0)]
         assert [path.stem for path in store._files.folder.iterdir()] == [written.id]

@@ -27,7 +27,7 @@ def test_every_field_of_a_record_on_the_disk_is_described(
     assert first_column(heading) == list(kind.model_fields)
 
 
-@pytest.mark.parametrize("table", ["episodes", "standings", "uses", "queue", "claims", "evictions"])
+@pytest.mark.parametrize("table", ["episodes", "standings", "uses", "queue", "claims", "evictions", "changes"])
 def test_every_column_of_the_journal_is_described(tmp_path: Path, table: str) -> None:
     database = Database(tmp_path / "journal.sqlite", "default")
     columns = [row[1] for row in database.rows(f"PRAGMA table_info({table})")]

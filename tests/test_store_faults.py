@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, use
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.config import LifeConfig
-from latent_memory_plugin.learning.lifecycle import Life
+from latent_memory_plugin.learning.lifecycle import Lifecycle
 from latent_memory_plugin.records import Latent, Standing
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.access import Access
@@ -32,6 +32,7 @@ def filled(root: Path, count: int = 4) -> list[Latent]:
             store.put(one, tensor(number), key(0.1 * number))
             store.stand(Standing(latent_id=one.id, state="probation"))
             store.record_uses([use(f"a{number}", one.id)])
+        assert len(store.nearest(key(), 99)) == len(near(store, key())) == count
     return made
 
 
@@ -54,7 +55,7 @@ def test_no_flipped_bit_and_no_cut_of_a_file_is_more_than_an_error_of_ours(tmp_p
         try:
             Root.to_read(damaged).owner  # noqa: B018  the property reads store.json
             with Store.open(damaged, "default") as store:
-                assert len([store.tensor(one.id) for one in store.latents()]) >= 3
+                assert len([store.tensors(one.id)["latent"] for one in store.latents()]) >= 3
                 assert len(list(store.episodes())) <= 4 and len(store.uses()) <= 4
         except errors.LatentMemoryError:
             refused += 1
@@ -160,7 +161,7 @@ def test_a_clock_that_goes_back_changes_no_order_and_brings_the_right_version_ba
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert list(store.episodes()) == episodes
         assert [one.answer_id for one in store.uses()] == ["late", "early"]
-        assert Life(store, LifeConfig()).roll_back(second.id, "It lost.").state == "retired"
+        assert Lifecycle(store, LifeConfig()).roll_back(second.id, "It lost.").state == "retired"
         assert store.standing(first.id).state == "live"
         assert [found for found, _ in store.nearest(key(), 9)] == [first.id]
 
@@ -171,6 +172,7 @@ def test_what_an_opening_puts_right_is_said_once(tmp_path: Path, caplog: pytest.
     left_behind.write_bytes(b"half")
     shutil.rmtree(tmp_path / "chroma")
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        assert len(store.nearest(key(), 9)) == len(near(store, key())) == 4
         said = store.mended
         assert len(said) == 3 and left_behind.name in said[0]
         assert all("lacked 4 keys" in sentence for sentence in said[1:])

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, old_journal, tensor, use
+from store_builders import ENCODER, MODEL, VOTE, episode, key, latent, near, old_journal, tensor, use
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.records import Episode, Latent, Rollout, Standing
@@ -50,7 +50,7 @@ def test_a_question_is_forgotten_with_all_that_came_of_it_and_with_nothing_else(
         assert bytes_hold(tmp_path, SECRET, "Zyx", "Alice") == set()
         assert [one.id for one in store.latents()] == [one for one, _ in store.nearest(key(), 9)] == [apart.id]
         assert [one.question for one in store.episodes()] == [KEPT, "failed"]
-        assert [one.question for one, _ in store.near_episodes(key(), 9)] == [KEPT, "failed"]
+        assert [one.question for one, _ in near(store, key(), 9)] == [KEPT, "failed"]
         assert [one.answer_id for one in store.uses()] == ["b"]
         assert store.forget_problem(first.problem.hash) == (0, 0, 0)
     assert bytes_hold(tmp_path, SECRET, "Zyx") == set()
@@ -88,7 +88,7 @@ def test_everything_goes_of_one_namespace_alone_and_it_can_be_used_again(tmp_pat
         assert bytes_hold(tmp_path, SECRET, gone.id) <= {gone.id}
         store.commit(asked("new"), key())
         put(store, asked("new"))
-        assert len(store.nearest(key(), 9)) == len(store.near_episodes(key(), 9)) == 1
+        assert len(store.nearest(key(), 9)) == len(near(store, key(), 9)) == 1
     assert len(list(others.latents())) == len(list(others.episodes())) == len(others.nearest(key())) == 1
     others.close()
 

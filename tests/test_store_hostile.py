@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile_files import DATA_BYTES, MUTATIONS, RECORD, VALID, joined, rebuilt, split
+from hostile_files import DATA_BYTES, MUTATIONS, RECORD, VALID, VALIDS, joined, rebuilt, split
 from safetensors.numpy import load
 from store_builders import ENCODER, MODEL, key, latent, tensor
 from typer.testing import CliRunner
@@ -35,16 +35,19 @@ WHERE = Path("latents") / "file.safetensors"
 def read(content: bytes) -> bool:
     """Whether a file is read; then it is whole. Anything but an error of this library goes through."""
     try:
-        record, values, vector = unpack(content, WHERE)
+        record, tensors, vector = unpack(content, WHERE)
     except errors.LatentMemoryError as exc:
         assert isinstance(exc, errors.StoreError) and str(WHERE) in str(exc) and len(str(exc)) < 3000
         return False
     assert parse(content, len(content), WHERE).latent == record
     arrays = load(content)
-    assert arrays["latent"].tobytes() == values.tobytes() and arrays["key"].tobytes() == vector.tobytes()
-    assert (record.form, record.dtype, values.dtype, vector.dtype) == ("soft_prompt", "float32", np.float32, np.float32)
-    assert values.shape == record.shape and min(values.shape) > 0 and vector.ndim == 1 and vector.size
-    assert np.abs(values).max() <= MAX_VALUE and np.abs(vector).max() <= MAX_VALUE
+    assert arrays.pop("key").tobytes() == vector.tobytes() and vector.ndim == 1 and vector.size
+    assert arrays.keys() == record.shapes.keys() and list(tensors) == list(record.shapes) != []
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) and name != "key" for name in tensors)
+    for name, values in tensors.items():
+        assert values.tobytes() == arrays[name].tobytes() and values.shape == record.shapes[name] and values.size
+    for values in (*tensors.values(), vector):
+        assert values.dtype == np.float32 and np.abs(values).max() <= MAX_VALUE and values.flags.writeable
     return True
 
 
@@ -75,7 +78,7 @@ def test_a_hundred_thousand_hostile_files_are_read_whole_or_refused() -> None:
 def test_files_that_change_under_a_store_never_raise_a_foreign_error(tmp_path: Path) -> None:
     """The same through the files of a namespace: what is read also belongs to it, to its model and to its name."""
     rng = random.Random(2)
-    files = LatentFiles(tmp_path, "default", ModelId(*MODEL, 4))
+    files = LatentFiles(tmp_path, "default", ModelId(*MODEL))
     path = tmp_path / f"{RECORD.id}.safetensors"
     found = 0
     for number in range(1_000):
@@ -86,8 +89,7 @@ def test_files_that_change_under_a_store_never_raise_a_foreign_error(tmp_path: P
             except errors.LatentMemoryError:
                 continue
             record = result if not isinstance(result, tuple) else result[0]
-            owner = (record.id, record.namespace, record.fingerprint, record.shape[1])
-            assert owner == (RECORD.id, "default", MODEL[1], 4)
+            assert (record.id, record.namespace, record.fingerprint) == (RECORD.id, "default", MODEL[1])
             found += 1
     assert found
 
@@ -149,7 +151,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, kind: s
     with pytest.warns(match="no regular file"), Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert list(store.latents()) == store.nearest(key()) == []
         with pytest.raises(errors.CorruptError, match=rf"{RECORD.id}.*no regular file"):
-            store.tensor(RECORD.id)
+            store.tensors(RECORD.id)["latent"]
 
 
 def test_a_link_to_another_namespace_shows_nothing_of_it(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_link_to_another_namespace_shows_nothing_of_it(tmp_path: Path) -> None
         name = f"{one.id}.safetensors"
         (tmp_path / "mine" / "latents" / name).symlink_to(tmp_path / "theirs" / "latents" / name)
         with pytest.raises(errors.CorruptError, match="namespace 'theirs'"):
-            mine.tensor(one.id)
+            mine.tensors(one.id)["latent"]
         mine.remove(one.id)
         assert theirs.latent(one.id) == one
 
@@ -173,7 +175,7 @@ def test_a_link_to_another_namespace_shows_nothing_of_it(tmp_path: Path) -> None
             {"shape": (4097, 4096)},
             np.zeros((4097, 4096), np.float32),
             key(),
-            r"tensor would take .* at most 67,108,864",
+            r"tensors would take .* at most 67,108,864",
         ),
         (
             {"parents": tuple("a" * 32 for _ in range(40_000))},
@@ -192,15 +194,42 @@ def test_what_could_not_be_read_again_is_not_stored(
         assert list(store.latents()) == []
 
 
-def test_vectors_of_another_size_than_the_models_are_refused_with_both(tmp_path: Path) -> None:
+def test_every_tensor_comes_back_by_its_name_bit_for_bit(tmp_path: Path) -> None:
+    shapes = {"latent": (3, 4), "gate_0": (), "bias": (2, 1, 3), "a": (5,)}
+    tensors = {name: np.random.default_rng(3).normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
-        store.put(one := latent(), tensor(), key())
-    with Store.open(tmp_path, "default", ModelId(*MODEL, 5), ENCODER) as store:
-        for use in (store.latent, store.tensor):
-            with pytest.raises(errors.WrongModelError, match=r"vectors of 4 numbers.*reads 5"):
-                use(one.id)
-        with pytest.raises(errors.WrongModelError, match=r"vectors of 4 numbers.*reads 5"):
-            store.put(latent(), tensor(), key())
+        store.put(one := latent(form="some_plugin", shapes=shapes), dict(reversed(tensors.items())), key())
+        found = store.tensors(one.id)
+        assert (list(found), store.latent(one.id)) == (list(shapes), one)
+        assert all(found[name].tobytes() == values.tobytes() for name, values in tensors.items())
+        assert all(found[name].shape == shape for name, shape in shapes.items())
+
+
+@pytest.mark.parametrize(
+    ("shapes", "given", "expected"),
+    [
+        ({"key": (8,)}, {"key": key()}, "a tensor is called 'key'"),
+        ({"Up": (8,)}, {"Up": key()}, "a tensor is called 'Up'"),
+        ({"a/b": (8,)}, {"a/b": key()}, "a tensor is called 'a/b'"),
+        ({"a": (8,), "b": (8,)}, {"a": key()}, r"'b': \(8,\)"),
+        ({"a": (8,)}, {"a": key(), "b": key()}, r"'b': \(8,\)"),
+        ({"a": (2, 4)}, {"a": key()}, r"\(8,\).*\(2, 4\)"),
+        ({"a": (8,)}, {"a": np.full(8, np.inf, np.float32)}, "'a'.*not finite"),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_record_or_have_no_name_for_a_file_are_refused(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], given: dict[str, np.ndarray], expected: str
+) -> None:
+    with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
+        with pytest.raises(errors.InputError, match=expected):
+            store.put(latent(shapes=shapes), given, key())
+        assert list(store.latents()) == []
+
+
+def test_a_file_of_schema_1_is_read_as_it_was(tmp_path: Path) -> None:
+    record, tensors, vector = unpack(VALIDS[2], WHERE)
+    assert (record, record.shapes) == (RECORD, {"latent": (3, 4)})
+    assert tensors["latent"].tobytes() == tensor().tobytes() and vector.tobytes() == key().tobytes()
 
 
 def test_a_record_cannot_give_orders_to_the_terminal(tmp_path: Path) -> None:

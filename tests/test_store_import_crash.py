@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from archive_world import content, fill
@@ -12,7 +13,7 @@ from store_builders import ENCODER, MODEL, episode, key, latent, tensor
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.store import Store
-from latent_memory_plugin.store.staging import Staging
+from latent_memory_plugin.store.moving import Arrival, Imported
 
 CHILD = """
 import sys
@@ -80,7 +81,7 @@ def test_what_a_dead_import_left_is_undone_before_its_commit_and_finished_after_
         raise errors.StoreWriteError("the disk is gone")
 
     with monkeypatch.context() as patched, Store.open(tmp_path / "to", "default", MODEL, ENCODER) as store:
-        patched.setattr(Staging, "finish" if committed else "commit", fail)
+        patched.setattr(Arrival, "finish" if committed else "commit", fail)
         patched.setattr("shutil.rmtree", fail)
         with pytest.raises(errors.StoreWriteError):
             store.import_from(archive)
@@ -93,14 +94,14 @@ def test_what_a_dead_import_left_is_undone_before_its_commit_and_finished_after_
     assert not list((tmp_path / "to").rglob("import-*"))
 
 
-def test_an_import_under_way_is_left_alone_by_another_opening(tmp_path: Path) -> None:
+def test_an_import_under_way_is_left_alone_by_another_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path / "from", archive := tmp_path / "all.tar", 0)
     with Store.open(tmp_path / "to", "default", MODEL, ENCODER) as store:
-        original = store._rewrite
+        original = Arrival.commit
 
-        def rewrite(*given: object) -> None:
+        def commit(self: Arrival, *given: Any) -> Imported:
             Store.open(tmp_path / "to", "default").close()
-            original(*given)  # type: ignore[arg-type]
+            return original(self, *given)
 
-        store._rewrite = rewrite  # type: ignore[method-assign]
+        monkeypatch.setattr(Arrival, "commit", commit)
         assert len(store.import_from(archive).latent_ids) == 3

@@ -39,8 +39,9 @@ def test_what_is_lost_half_written_or_not_found_is_reported(tmp_path: Path) -> N
         store.update(one.model_copy(update={"state": "learnt", "reason": "half"}))
         store.put(learnt, material.tensor(2), material.key(1))
         store.record_uses(material.uses(learnt.id)[:1])
-        indexes: Any = store._indexes
-        indexes[1]._collection.update(ids=[one.id], embeddings=[material.key(2)])
+        store.neighbours(material.key(0), 1.0)
+        searches: Any = store._searches
+        searches["episodes"]._collection.update(ids=[one.id], embeddings=[material.key(2)])
         known: Noted = defaultdict(set)
         known["committed"], known["updated"] = {one.id, "another"}, {one.id}
         known["put"], known["used"], known["stood"] = {learnt.id, "e" * 32}, {learnt.id}, {learnt.id}

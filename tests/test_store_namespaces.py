@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, use
 from typer.testing import CliRunner
 
 from latent_memory_plugin import LatentMemory, errors
@@ -96,16 +96,16 @@ class Told:
         store, latent_id = self.store, self.learnt.id
         assert list(store.latents()) == [self.learnt] and list(store.episodes()) == [self.asked]
         assert [found for found, _ in store.nearest(key(), 99)] == [latent_id]
-        assert [found for found, _ in store.near_episodes(key(), 99)] == [self.asked]
+        assert [found for found, _ in near(store, key(), 99)] == [self.asked]
         assert store.standing(latent_id).reason == self.secret
         assert [one.answer_id for one in store.uses()] == [f"answer {self.number}"]
-        np.testing.assert_array_equal(store.tensor(latent_id), tensor(self.number))
+        np.testing.assert_array_equal(store.tensors(latent_id)["latent"], tensor(self.number))
 
 
 def assert_stranger(store: Store, other: Told, archive: Path) -> None:
     """No call on a store reaches what belongs to another."""
     latent_id = other.learnt.id
-    reading = (store.latent, store.tensor, store.latent_key, store.standing, store.remove)
+    reading = (store.latent, store.tensors, store.latent_key, store.standing, store.remove)
     for act in (*reading, lambda one: store.forget_latents([one]), lambda one: store.export_to(archive, [one])):
         with pytest.raises(errors.NotFoundError):
             act(latent_id)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.store import Store
@@ -20,8 +20,8 @@ def test_stores_of_one_process_share_the_root_until_the_last_one_closes(tmp_path
     first.commit(one := episode(), key())
     first.close()
     first.close()
-    assert again.near_episodes(key(), 1)[0][0] == one
-    assert second.near_episodes(key(), 1) == []
+    assert near(again, key(), 1)[0][0] == one
+    assert near(second, key(), 1) == []
     again.close()
     assert (tmp_path / "owner.json").exists()
     second.close()

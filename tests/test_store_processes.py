@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor, use
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor, use
 from typer.testing import CliRunner
 
 from latent_memory_plugin import LatentMemory, errors
@@ -120,7 +120,7 @@ def test_who_looks_sees_what_another_process_writes_and_changes_nothing(tmp_path
         assert [found for found, _ in store.nearest(key(0.1), 5)] == [first, second]
         assert store.nearest(key(0.6)) == [(second, pytest.approx(math.cos(0.4)))]
         assert [one.id for one in store.latents()] == [first, second]
-        assert [one.id for one, _ in store.near_episodes(key(0.9), 2)] == ["e1.0", "e0.0"]
+        assert [one.id for one, _ in near(store, key(0.9), 2)] == ["e1.0", "e0.0"]
         assert tree(tmp_path) == before
         writer.tell("suspend", second)
         assert [found for found, _ in store.nearest(key(0.9), 5)] == [first]
@@ -158,7 +158,7 @@ def test_whatever_writes_is_refused_to_who_looks_but_answers_are_given(tmp_path:
             write()
     store.record_uses([use("a", one.id)])
     assert store.uses() == []
-    assert (store.tensor(one.id) == tensor()).all() and store.episode(known.id) == known
+    assert (store.tensors(one.id)["latent"] == tensor()).all() and store.episode(known.id) == known
     store.close()
     with pytest.raises(errors.StoreError, match="closed"):
         store.latent(one.id)

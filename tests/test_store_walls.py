@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from store_builders import ENCODER, MODEL, episode, key, latent, tensor
+from store_builders import ENCODER, MODEL, episode, key, latent, near, tensor
 
 from latent_memory_plugin import errors
 from latent_memory_plugin.store import Store
@@ -61,10 +61,10 @@ def test_nothing_of_one_namespace_is_found_listed_or_removed_from_another(tmp_pa
     for name, store in stores.items():
         assert list(store.latents()) == [latents[name]]
         assert [found for found, _ in store.nearest(key(), 99)] == [latents[name].id]
-        assert [found.question for found, _ in store.near_episodes(key(), 99)] == [f"asked in {name[:20]}"]
+        assert [found.question for found, _ in near(store, key(), 99)] == [f"asked in {name[:20]}"]
         for other in latents.values():
             if other != latents[name]:
-                for use in (store.latent, store.tensor, store.remove):
+                for use in (store.latent, store.tensors, store.remove):
                     with pytest.raises(errors.NotFoundError):
                         use(other.id)
                 with pytest.raises(errors.InputError, match="namespace"):
@@ -85,7 +85,7 @@ def test_a_folder_moved_to_another_namespace_is_refused(tmp_path: Path) -> None:
     with pytest.warns(match="namespace 'one'"), Store.open(tmp_path, "two", MODEL, ENCODER) as store:
         assert list(store.latents()) == store.nearest(key()) == []
         with pytest.raises(errors.CorruptError, match=moved.id):
-            store.tensor(moved.id)
+            store.tensors(moved.id)["latent"]
 
 
 def test_a_root_of_another_model_is_refused_with_both_names(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_latent_of_another_model_is_refused_with_both_names(tmp_path: Path) ->
     shutil.copy(path, tmp_path / "tiny" / "default" / "latents")
     with pytest.warns(match="'big'"), Store.open(tmp_path / "tiny", "default", MODEL, ENCODER) as store:
         assert list(store.latents()) == store.nearest(key()) == []
-        for use in (store.tensor, store.latent):
+        for use in (store.tensors, store.latent):
             with pytest.raises(errors.WrongModelError, match=r"'big'.*'tiny'"):
                 use(foreign.id)
     with Store.open(tmp_path / "tiny", "default") as listing:
@@ -129,8 +129,9 @@ CORRUPTIONS: dict[str, Callable[[bytes], bytes]] = {
     "another record": lambda content: content.replace(b"soft_prompt", b"hard_prompt"),
     "another id": lambda content: re.sub(rb'id\\":\\"[0-9a-f]{32}', rb'id\\":\\"' + b"0" * 32, content),
     "another shape": lambda content: content.replace(b'"shape":[3,4]', b'"shape":[4,3]'),
+    "another shape of the record": lambda content: content.replace(b'latent\\":[3,4]', b'latent\\":[4,3]'),
     "another type": lambda content: content.replace(b"F32", b"I32"),
-    "older schema": lambda content: content.replace(b'"schema":"1"', b'"schema":"0"'),
+    "older schema": lambda content: content.replace(b'"schema":"2"', b'"schema":"0"'),
 }
 
 
@@ -142,6 +143,7 @@ def test_a_corrupt_file_is_named_and_does_not_hide_the_others(
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         store.put(bad, tensor(), key())
         store.put(good, tensor(), key(1.0))
+        assert len(store.nearest(key(), 99)) == 2
     path = tmp_path / "default" / "latents" / f"{bad.id}.safetensors"
     content = path.read_bytes()
     path.write_bytes(corrupt(content))
@@ -149,10 +151,10 @@ def test_a_corrupt_file_is_named_and_does_not_hide_the_others(
     shutil.rmtree(tmp_path / "chroma")
     with pytest.warns(match=bad.id), Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         assert good in list(store.latents())
-        assert isinstance(store.problems[path], errors.CorruptError)
         assert [found for found, _ in store.nearest(key(), 99)] == [good.id]
+        assert isinstance(store.problems[path], errors.CorruptError)
         with pytest.raises(errors.CorruptError, match=rf"{bad.id}.*backup"):
-            store.tensor(bad.id)
+            store.tensors(bad.id)["latent"]
         store.remove(bad.id)
         assert store.problems == {}
         assert not path.exists()
@@ -167,11 +169,11 @@ def test_a_file_of_a_newer_version_asks_for_it(tmp_path: Path) -> None:
     with Store.open(tmp_path, "default", MODEL, ENCODER) as store:
         store.put(one := latent(), tensor(), key())
         path = next(tmp_path.rglob("*.safetensors"))
-        path.write_bytes(path.read_bytes().replace(b'"schema":"1"', b'"schema":"2"'))
-        with pytest.raises(errors.StoreError, match=r"schema 2.*install version 0\.1\.0 of latent-memory-plugin"):
+        path.write_bytes(path.read_bytes().replace(b'"schema":"2"', b'"schema":"3"'))
+        with pytest.raises(errors.StoreError, match=r"schema 3.*install version 0\.1\.0 of latent-memory-plugin"):
             store.latent(one.id)
         (path.parent / "readme.safetensors").write_bytes(b"")
-        with pytest.warns(match="schema 2|no id"):
+        with pytest.warns(match="schema 3|no id"):
             assert list(store.latents()) == []
         assert len(store.problems) == 2
 

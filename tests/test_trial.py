@@ -11,10 +11,10 @@ from memory_world import JUDGE, SUMS, episode, fake
 from torch import Tensor
 
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import SamplingConfig, TrialConfig
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.learning.judge import Judge
-from latent_memory_plugin.learning.trial import Court, Evidence, Tally, change, trial, untried, weighted
+from latent_memory_plugin.learning.trial import Examination, Examiner, Tally, change, examine, weighted
 from latent_memory_plugin.records import Episode, Trial
 from latent_memory_plugin.testing import FakeModel
 
@@ -28,15 +28,13 @@ def latent(mean: float) -> Tensor:
     return torch.full((2, 4), mean)  # (P, H)
 
 
-def court(model: FakeModel = MODEL, seed: int = 0, judge: Judge = JUDGE, **settings: Any) -> Court:
+def examiner(model: FakeModel = MODEL, seed: int = 0, judge: Judge = JUDGE, **settings: Any) -> Examiner:
     given: dict[str, Any] = {"answers": 32, "confidence": 0.9, "min_gain": 0.0, "min_episodes": 3, **settings}
-    return Court(model, TrialConfig(**given), SamplingConfig(), judge.score, seed)
+    return Examiner(model, TrialConfig(**given), SamplingConfig(), judge.score, seed)
 
 
-def tried(
-    mean: float, witnesses: Sequence[Episode] = WITNESSES, *, in_court: Court | None = None, **given: Any
-) -> Trial:
-    return trial(in_court or court(), latent(mean), Evidence(witnesses, **given))
+def tried(mean: float, witnesses: Sequence[Episode] = WITNESSES, *, by: Examiner | None = None, **given: Any) -> Trial:
+    return examine(by or examiner(), latent(mean), Examination(witnesses, **given))
 
 
 # -- when it passes ----------------------------------------------------------------------------------------------------
@@ -54,7 +52,7 @@ def test_a_helpful_candidate_passes_and_an_idle_and_a_harmful_one_do_not() -> No
 def test_a_candidate_passes_exactly_where_its_least_gain_is_above_the_one_asked_for(
     mean: float, min_gain: float
 ) -> None:
-    verdict = tried(mean, in_court=court(min_gain=min_gain))
+    verdict = tried(mean, by=examiner(min_gain=min_gain))
     assert verdict.least_gain is not None and verdict.least_gain < verdict.gain
     assert verdict.passed == (verdict.least_gain > min_gain)
     assert ("must be above" in verdict.reason) == (not verdict.passed)
@@ -69,15 +67,15 @@ def test_what_was_examined_is_in_the_record() -> None:
 
 
 def test_the_same_seed_gives_the_same_verdict_and_another_seed_other_answers() -> None:
-    assert tried(0.2, in_court=court(seed=3)) == tried(0.2, in_court=court(seed=3))
-    assert len({tried(0.2, in_court=court(seed=seed)).agreement_after for seed in range(5)}) > 1
+    assert tried(0.2, by=examiner(seed=3)) == tried(0.2, by=examiner(seed=3))
+    assert len({tried(0.2, by=examiner(seed=seed)).agreement_after for seed in range(5)}) > 1
 
 
 def test_a_later_attempt_must_be_surer_by_the_number_of_attempts() -> None:
-    verdicts = [tried(0.3, in_court=replace(court(), attempt=number)) for number in (1, 2, 5, 20)]
+    verdicts = [tried(0.3, by=replace(examiner(), attempt=number)) for number in (1, 2, 5, 20)]
     bounds = [one.least_gain for one in verdicts if one.least_gain is not None]
     assert bounds == sorted(bounds, reverse=True) and len(set(bounds)) == 4
-    assert replace(court(), attempt=2).confidence == pytest.approx(0.95)
+    assert replace(examiner(), attempt=2).confidence == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -100,15 +98,15 @@ def test_a_trial_needs_votes_with_an_answer() -> None:
 
 
 def test_a_trial_that_was_not_made_has_not_passed_and_says_what_is_missing() -> None:
-    verdict = untried("No trial yet: 2 more near episodes with a vote are needed.")
+    verdict = Trial.untried("No trial yet: 2 more near episodes with a vote are needed.")
     assert not verdict.passed and verdict.least_gain is None and "2 more near episodes" in verdict.reason
 
 
 def test_an_external_reward_takes_the_place_of_agreement() -> None:
     second = Judge(extract, lambda question, text: float(text.endswith(" 0")))
-    verdict = tried(1.0, in_court=court(judge=second))
+    verdict = tried(1.0, by=examiner(judge=second))
     assert verdict.agreement_before == pytest.approx(4 / 16) and not verdict.passed
-    assert tried(-1.5, in_court=court(judge=second)).passed
+    assert tried(-1.5, by=examiner(judge=second)).passed
 
 
 # -- trust -------------------------------------------------------------------------------------------------------------
@@ -153,7 +151,7 @@ def test_more_answers_and_more_witnesses_tighten_the_bound() -> None:
 
 
 def test_more_confidence_lowers_the_bound() -> None:
-    bounds = [tried(0.2, in_court=court(confidence=level)).least_gain or 0 for level in (0.3, 0.5, 0.8, 0.9, 0.99, 1.0)]
+    bounds = [tried(0.2, by=examiner(confidence=level)).least_gain or 0 for level in (0.3, 0.5, 0.8, 0.9, 0.99, 1.0)]
     assert bounds[0] == bounds[1] == pytest.approx(tried(0.2).gain)
     assert bounds[1:] == sorted(bounds[1:], reverse=True) and bounds[-1] >= -1
 
@@ -192,7 +190,7 @@ def test_an_idle_candidate_passes_about_as_rarely_as_the_confidence_says() -> No
         drawn = fake(bias=1.0).sample(SUMS[:4], [None] * 4, 16, SamplingConfig(), seed=seed + 1_000_000)
         seen = [sum(one.text != "#### 0" for one in group) for group in drawn]
         witnesses = [episode(question, first, 16 - first) for question, first in zip(SUMS, seen, strict=False)]
-        passed.append(tried(0.0, witnesses, in_court=court(seed=seed, confidence=0.9)).passed)
+        passed.append(tried(0.0, witnesses, by=examiner(seed=seed, confidence=0.9)).passed)
     assert np.mean(passed) <= 0.12
 
 
@@ -201,7 +199,7 @@ def test_an_idle_candidate_passes_about_as_rarely_as_the_confidence_says() -> No
 
 def test_a_candidate_that_harms_nearby_is_refused_though_it_helps_at_home() -> None:
     biased = fake(bias=1.0, biases={one.question: -2.0 for one in NEARBY})
-    verdict = tried(1.0, in_court=court(biased), nearby=NEARBY)
+    verdict = tried(1.0, by=examiner(biased), nearby=NEARBY)
     assert not verdict.passed and verdict.least_gain is not None and verdict.least_gain > 0
     assert verdict.nearby_change is not None and verdict.nearby_change < -0.5
     assert "harms 3 episodes of other neighbourhoods" in verdict.reason
@@ -209,15 +207,13 @@ def test_a_candidate_that_harms_nearby_is_refused_though_it_helps_at_home() -> N
 
 def test_a_candidate_that_leaves_nearby_as_it_was_passes() -> None:
     unmoved = fake(bias=1.0, biases={one.question: -20.0 for one in NEARBY})
-    verdict = tried(1.0, in_court=court(unmoved), nearby=NEARBY)
+    verdict = tried(1.0, by=examiner(unmoved), nearby=NEARBY)
     assert verdict.passed and verdict.nearby_change is not None and abs(verdict.nearby_change) < 0.2
 
 
 def test_harm_must_be_seen_as_surely_as_help() -> None:
     slightly = fake(bias=1.0, biases={one.question: -5.5 for one in NEARBY})
-    certain, likely = (
-        tried(1.0, in_court=court(slightly, confidence=level), nearby=NEARBY[:1]) for level in (0.999, 0.5)
-    )
+    certain, likely = (tried(1.0, by=examiner(slightly, confidence=level), nearby=NEARBY[:1]) for level in (0.999, 0.5))
     assert certain.nearby_change == likely.nearby_change
     assert certain.nearby_change is not None and -0.2 < certain.nearby_change < 0
     assert "harms" in likely.reason and "harms" not in certain.reason
@@ -238,7 +234,7 @@ def test_a_candidate_must_be_better_than_the_latent_in_its_place() -> None:
 def test_what_the_latent_in_its_place_does_is_asked_with_the_same_draws() -> None:
     """Equal Latents reach equal agreement, whatever the seed: no lucky draw lets an equal one pass."""
     for seed in range(10):
-        assert not tried(0.3, in_court=court(seed=seed), current=latent(0.3)).passed
+        assert not tried(0.3, by=examiner(seed=seed), current=latent(0.3)).passed
 
 
 def test_an_answer_counts_where_it_agrees_with_its_own_episodes_vote() -> None:

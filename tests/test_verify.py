@@ -20,6 +20,7 @@ from latent_memory_plugin.answering.verify import (
     over_steps,
 )
 from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import ModelConfig, RouteConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel, RewardModel
 from latent_memory_plugin.errors import ConfigError, ContextLengthError, ModelLoadError, RewardError
@@ -37,7 +38,7 @@ def fake(bias: float = 1.0) -> FakeModel:
 
 def voting(bias: float, temperature: float = 1.0, seed: int = 0, rollouts: int = 8) -> Verifier:
     config = RouteConfig(verifier="vote", verifier_rollouts=rollouts)
-    return make_verifier(fake(bias), config, extract, SamplingConfig(temperature=temperature), seed)
+    return make_verifier(fake(bias), config, Judge(extract), SamplingConfig(temperature=temperature), seed)
 
 
 # -- likelihood --------------------------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def test_a_votes_completions_are_not_those_of_the_answer_itself() -> None:
     question = "A trip lasts 3 weeks and 2 days. How many days is that?"
     plain = model.sample([question], [None], 8, SamplingConfig(), seed=3)[0]
     seen: list[str] = []
-    verifier = make_verifier(model, RouteConfig(verifier="vote"), seen.append, SamplingConfig(), seed=3)  # type: ignore[arg-type]
+    verifier = make_verifier(model, RouteConfig(verifier="vote"), Judge(seen.append), SamplingConfig(), seed=3)
     verifier.prefer([Dispute(question, (plain[0], plain[1]))])
     assert len(seen) == 8 and seen != [one.text for one in plain]
 
@@ -101,7 +102,7 @@ def test_a_vote_on_greedy_answers_is_drawn_at_temperature_one() -> None:
 
 
 def own(given: Any) -> Verifier:
-    return make_verifier(fake(), RouteConfig(), extract, SamplingConfig(), 0, given)
+    return make_verifier(fake(), RouteConfig(), Judge(extract), SamplingConfig(), 0, given)
 
 
 def test_a_function_of_question_and_text_takes_the_built_in_verifiers_place() -> None:

@@ -66,8 +66,9 @@ def test_the_memory_bench_learns_every_episode_either_way(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_latency_bench_asks_the_embedded_model_while_it_learns() -> None:
     report = background.latencies(LanguageModel.load(), 4, 0)
-    assert report["idle"]["asks"] == 4 and 1 <= report["learning"]["asks"] <= 4
+    assert report["idle"]["count"] == 4 and 1 <= report["learning"]["count"] <= 4
     assert report["learning"]["max"] < 60
+    assert all(calls["count"] for calls in report["calls"].values()) and 0 < report["calls_p99"] < 10
 
 
 def test_the_queue_is_taken_up_by_whichever_memory_is_left(tmp_path: Path) -> None:

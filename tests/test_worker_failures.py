@@ -11,10 +11,8 @@ import pytest
 from memory_world import SUMS, config, fake_memory, pending
 from worker_world import FIVE, QUICK, observe, order, queue, until, untouched, worker_config
 
-from latent_memory_plugin import InputError, WorkerError
-from latent_memory_plugin.learning.worker import delays
-from latent_memory_plugin.learning.worker.delays import Delays
-from latent_memory_plugin.records import Queued
+from latent_memory_plugin import InputError, LatentMemory, WorkerError
+from latent_memory_plugin.learning import pool
 
 
 def test_what_breaks_off_once_is_tried_again_and_learnt_while_the_others_go_on(tmp_path: Path) -> None:
@@ -101,22 +99,17 @@ def test_an_episode_that_cannot_be_read_fails_and_the_rest_goes_on(tmp_path: Pat
         assert memory.progress().done == 4 and "CorruptError" in memory.progress().error
 
 
-def test_the_waits_double_and_those_for_the_store_end_at_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(delays.time, "monotonic", lambda: now[0])
-    one = Delays()
-    for attempts, seconds in enumerate((0.5, 1.0, 2.0)):
-        one.put_off(Queued(episode_id="a", attempts=attempts), 0.5)
-        assert one.later() == {"a"} and one.next_seconds() == seconds
-        now[0] += seconds
-        assert one.later() == frozenset()
-    waits: list[float] = []
-    for _ in range(200):
-        one.hold(1.0)
-        waits.append(one.held_seconds())
+def test_the_waits_for_the_store_double_and_end_at_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_memory(tmp_path, config=worker_config(backoff=1.0)) as memory:
+        memory.pause()
+        lane, learner = memory._lane, memory._learner
+        monkeypatch.setattr(pool.time, "monotonic", lambda: 1000.0)
+        waits: list[float] = []
+        for _ in range(200):
+            lane._hold(learner, OSError("no space"))
+            waits.append(lane._held_until - 1000)
+        monkeypatch.undo()
     assert waits[:7] == [1, 2, 4, 8, 16, 32, 60] and max(waits) == 60
-    one.store_works()
-    assert one.held_seconds() == 0 and one.store_failures == 0
 
 
 CHILD = """
@@ -160,3 +153,46 @@ def test_sigterm_ends_a_learning_process_at_once_and_leaves_a_whole_store_with_i
         memory.drain()
         assert memory.progress().done == len(left) and queue(memory) == []
         assert memory.opened.store.problems == {}
+
+
+MANY = """
+import signal, sys
+from contextlib import ExitStack
+from latent_memory_plugin import LatentMemory
+from latent_memory_plugin.engines.hf import LanguageModel
+from latent_memory_plugin.sandbox.world import families, stream
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+model = LanguageModel.load()
+questions = [one.question for one in stream(families("tuning"), 48, 0)]
+with ExitStack() as stack:
+    memories = [stack.enter_context(LatentMemory(sys.argv[1], model, f"n{number}")) for number in range(16)]
+    for number, memory in enumerate(memories):
+        for question in questions[3 * number : 3 * number + 3]:
+            memory.observe(question, when="background")
+    while True:
+        print(sum(memory.progress().status == "running" for memory in memories), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM")
+def test_sixteen_namespaces_end_within_five_seconds_of_sigterm_and_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        while (line := child.stdout.readline()) == "0\n":
+            pass
+        assert line, "it ended by itself"
+        time.sleep(2)
+        began = time.monotonic()
+        child.send_signal(signal.SIGTERM)
+        child.stdout.read()
+        assert child.wait(timeout=60) == 0
+        took = time.monotonic() - began
+    assert took < 5, f"it took {took:.1f} s"
+    for number in range(16):
+        with LatentMemory(tmp_path, namespace=f"n{number}", read_only=True) as memory:
+            assert len(list(memory.episodes())) == 3
+            settled = sum(one.state != "pending" for one in memory.episodes())
+            assert memory.progress().waiting == 3 - settled

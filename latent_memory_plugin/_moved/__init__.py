@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import Any
 
 
-def forward(old: str, new: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module that has moved: its names are found in the new one, which `warnings` says."""
+def forward(old: str, new: str, *names: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that has moved, or of which these names have: they are found in the new one, which
+    `warnings` says."""
 
     def find(name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or (names and name not in names):
             raise AttributeError(f"module {old!r} has no attribute {name!r}")
         value = getattr(import_module(new), name)
         warnings.warn(f"{old}.{name} has moved; import it from {new}.", DeprecationWarning, stacklevel=2)

@@ -1,5 +1,5 @@
-"""Moved to `latent_memory_plugin.learning.judge`."""
+"""Moved to `latent_memory_plugin.answers.judge`."""
 
 from latent_memory_plugin._moved import forward
 
-__getattr__ = forward(__name__, "latent_memory_plugin.learning.judge")
+__getattr__ = forward(__name__, "latent_memory_plugin.answers.judge")

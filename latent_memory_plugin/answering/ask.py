@@ -6,24 +6,23 @@ Which of these a problem goes through is its route (arXiv 2606.17803): `RouteCon
 without for a Latent on probation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from latent_memory_plugin.answering.find import retrieve
 from latent_memory_plugin.answering.verify import Dispute, Preference, Score, Verifier, make_verifier
-from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import Config, SamplingConfig
 from latent_memory_plugin.engines.base import Conversation, Model
-from latent_memory_plugin.errors import IndexUnavailableError, NotFoundError
+from latent_memory_plugin.errors import IndexUnavailableError, NotFoundError, WrongModelError
+from latent_memory_plugin.forms import FORMS, Loaded, entry
 from latent_memory_plugin.records import USABLE, Answer, Hit, Problem, Rollout, Usage, Use
 from latent_memory_plugin.store.base import AnyStore
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from latent_memory_plugin.keys.encoder import Encoder
+    from latent_memory_plugin.keys import Encoder
 
 NO_MEMORY = Hit(latent_id=None, similarity=None, reason="Memory is off.")
 
@@ -35,15 +34,15 @@ class Route(NamedTuple):
     """What is asked."""
     hit: Hit
     """The Latent that is read, or why none."""
-    latent: "Tensor | None"
-    """(P, H) its tensor; None where none is read."""
+    latent: Loaded | None
+    """Its tensors; None where none is read."""
     compared: bool
     """True where it is answered with the Latent and without it."""
     conversation: Conversation
     """What the model reads: the question alone, or the chat it stands in."""
 
     @property
-    def readings(self) -> "list[Tensor | None]":
+    def readings(self) -> list[Loaded | None]:
         """The Latent of each answer to sample, the plain model's first."""
         return [None, self.latent] if self.compared else [self.latent]
 
@@ -82,8 +81,8 @@ class Asker:
     """Makes the keys of the store."""
     config: Config
     """When a Latent applies, and what becomes of the answer with it."""
-    extract: Callable[[str], str | None]
-    """Completion text → answer."""
+    judge: Judge
+    """Completion text → answer, and whether two answers are the same."""
     enabled: bool = True
     """False reads no Latent at all."""
     verifier: Verifier | Score | None = None
@@ -116,22 +115,23 @@ class Asker:
         self, routes: Sequence[Route], sides: Sequence[Sequence[Side]], sampling: SamplingConfig, seed: int
     ) -> list[tuple[Answer, list[Use]]]:
         """The answer to each problem from what was sampled on its route, and its uses of a Latent, not yet recorded."""
-        verifier = make_verifier(self.model, self.config.route, self.extract, sampling, seed, self.verifier)
-        rows = list(zip(routes, sides, choose(routes, sides, verifier), strict=True))
+        verifier = make_verifier(self.model, self.config.route, self.judge, sampling, seed, self.verifier)
+        rows = list(zip(routes, sides, choose(routes, sides, verifier, self.judge), strict=True))
         answers = [self._answer(route, answered, choice, seed) for route, answered, choice in rows]
-        return [(answer, _uses(answer, *row)) for answer, row in zip(answers, rows, strict=True)]
+        return [(answer, self._uses(answer, *row)) for answer, row in zip(answers, rows, strict=True)]
 
     def route(self, problem: Problem, hit: Hit, conversation: Conversation) -> Route:
         """The route of a hit; without its Latent where another thread has forgotten it or taken it back meanwhile."""
         if hit.latent_id is None:
             return Route(problem, hit, None, False, conversation)
-        import torch
-
         try:
             state: str = self.store.standing(hit.latent_id).state
-            latent = torch.from_numpy(self.store.tensor(hit.latent_id))  # (P, H)
+            latent = self._loaded(hit.latent_id)
         except NotFoundError:
             state, latent = "forgotten", None
+        except WrongModelError as exc:
+            gone = Hit(latent_id=None, similarity=hit.similarity, reason=str(exc))
+            return Route(problem, gone, None, False, conversation)
         if state not in USABLE:
             reason = f"Latent {hit.latent_id} has just been {state}."
             gone = Hit(latent_id=None, similarity=hit.similarity, reason=reason)
@@ -140,6 +140,12 @@ class Asker:
             hit = hit.model_copy(update={"reason": f"{hit.reason} It is on probation."})
         compared = state == "probation" or self.config.route.mode == "agree"
         return Route(problem, hit, latent, compared, conversation)
+
+    def _loaded(self, latent_id: str) -> Loaded:
+        """A stored Latent as the model reads it. Raises NotFoundError, WrongModelError where it is another model's."""
+        loaded = Loaded.from_arrays(self.store.latent(latent_id).form, self.store.tensors(latent_id))
+        entry(loaded, self.model)
+        return loaded
 
     def sides(self, routes: Sequence[Route], n: int, sampling: SamplingConfig, seed: int) -> list[list[Side]]:
         """The sides of each route, all of them sampled together."""
@@ -150,9 +156,9 @@ class Asker:
 
     def side(self, group: Sequence[Rollout]) -> Side:
         """The answer of one reading from its completions."""
-        read = tuple(rollout.model_copy(update={"answer": self.extract(rollout.text)}) for rollout in group)
-        winner = vote([rollout.answer for rollout in read]).answer
-        shown = next((rollout for rollout in read if agree(rollout.answer, winner)), read[0])
+        read = tuple(rollout.model_copy(update={"answer": self.judge.answer(rollout)}) for rollout in group)
+        winner = vote([rollout.answer for rollout in read], equal=self.judge.equal).answer
+        shown = next((rollout for rollout in read if self.judge.agree(rollout.answer, winner)), read[0])
         return Side(read, winner, shown)
 
     def _answer(self, route: Route, sides: Sequence[Side], choice: Choice, seed: int) -> Answer:
@@ -167,17 +173,37 @@ class Asker:
             reason=choice.reason,
             usage=Usage(
                 prompt_tokens=len(self.model.prompt_ids(route.conversation)),
-                latent_tokens=0 if route.latent is None else len(route.latent),
+                latent_tokens=_latent_tokens(route.latent),
                 completion_tokens=sampled + choice.verified_tokens,
             ),
             rollouts=given.rollouts,
             seed=seed,
         )
 
+    def _uses(self, answer: Answer, route: Route, sides: Sequence[Side], choice: Choice) -> list[Use]:
+        """The use of the Latent that was read, if any: its own answer, whichever was returned."""
+        if route.hit.latent_id is None:
+            return []
+        shown = sides[-1].shown
+        return [
+            Use(
+                answer_id=answer.id,
+                latent_id=route.hit.latent_id,
+                problem_hash=route.problem.hash,
+                answer=shown.answer,
+                text=shown.text if self.judge.replaces else None,
+                returned=choice.number == len(sides) - 1,
+            )
+        ]
 
-def choose(routes: Sequence[Route], sides: Sequence[Sequence[Side]], verifier: Verifier) -> list[Choice]:
+
+def _latent_tokens(latent: Loaded | None) -> int:
+    return 0 if latent is None else FORMS.get(latent.form).latent_tokens(latent.tensors)
+
+
+def choose(routes: Sequence[Route], sides: Sequence[Sequence[Side]], verifier: Verifier, judge: Judge) -> list[Choice]:
     """Which side of each route is returned; those that differ are put to the verifier together."""
-    settled = [_settled(route, answered) for route, answered in zip(routes, sides, strict=True)]
+    settled = [_settled(route, answered, judge) for route, answered in zip(routes, sides, strict=True)]
     split = [number for number, choice in enumerate(settled) if choice is None]
     disputes = [_dispute(routes[number], sides[number]) for number in split]
     preferences = verifier.prefer(disputes) if disputes else []
@@ -192,12 +218,12 @@ def _dispute(route: Route, sides: Sequence[Side]) -> Dispute:
     return Dispute(route.problem.question, tuple(side.shown for side in sides), route.conversation)
 
 
-def _settled(route: Route, sides: Sequence[Side]) -> Choice | None:
+def _settled(route: Route, sides: Sequence[Side], judge: Judge) -> Choice | None:
     """The choice where nothing is in dispute. An answer is better than none."""
     if not route.compared:
         return Choice(0, route.hit.reason)
     plain, read = sides
-    if agree(plain.answer, read.answer) or plain.shown.text == read.shown.text:
+    if judge.agree(plain.answer, read.answer) or plain.shown.text == read.shown.text:
         return Choice(1, f"{route.hit.reason} The plain model gives the same answer.")
     if plain.answer is None and read.answer is not None:
         return Choice(1, f"{route.hit.reason} The plain model gives no answer.")
@@ -216,18 +242,3 @@ def _judged(route: Route, sides: Sequence[Side], preference: Preference, verifie
         found = f"It answers {read!r:.60}; the verifier {verifier} prefers the plain model's {plain!r:.60}"
         reason = f"{found}, {without:.2f} to {with_latent:.2f}."
     return Choice(chosen, f"{route.hit.reason} {reason}", preference.sampled_tokens)
-
-
-def _uses(answer: Answer, route: Route, sides: Sequence[Side], choice: Choice) -> list[Use]:
-    """The use of the Latent that was read, if any: its own answer, whichever was returned."""
-    if route.hit.latent_id is None:
-        return []
-    return [
-        Use(
-            answer_id=answer.id,
-            latent_id=route.hit.latent_id,
-            problem_hash=route.problem.hash,
-            answer=sides[-1].shown.answer,
-            returned=choice.number == len(sides) - 1,
-        )
-    ]

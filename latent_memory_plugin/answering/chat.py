@@ -7,6 +7,7 @@ The adapters of the frameworks are thin clothes of this class.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,9 +15,10 @@ from latent_memory_plugin.answering import intake
 from latent_memory_plugin.answering.ask import Asker
 from latent_memory_plugin.answering.tools import Parsed, Parser, chosen_parser, opening_of
 from latent_memory_plugin.answering.turn import Messages, Turn, tensor_hash
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import SamplingConfig
 from latent_memory_plugin.errors import ContextLengthError, InputError, NotFoundError
-from latent_memory_plugin.records import MAX_QUESTION_CHARACTERS, Reference, Reply
+from latent_memory_plugin.records import MAX_QUESTION_CHARACTERS, Reference, Reply, Rollout
 
 if TYPE_CHECKING:
     from latent_memory_plugin.memory import LatentMemory
@@ -48,10 +50,10 @@ class ChatModel:
             latent_id = self.memory.find(question).latent_id
             if latent_id is None:
                 return Reference()
-            tensor = self.memory.opened.store.tensor(latent_id)  # (P, H)
+            tensors = self.memory.opened.store.tensors(latent_id)
         except (ContextLengthError, NotFoundError):  # too long, or forgotten meanwhile
             return Reference()
-        return Reference(ids=(latent_id,), hash=tensor_hash(tensor))
+        return Reference(ids=(latent_id,), hash=tensor_hash(tensors))
 
     def reply(
         self,
@@ -121,15 +123,9 @@ class ChatModel:
                 "a function of the completion or the name of a known way."
             )
         opening = opening_of(parser, tools, tool_choice)
-
-        def answer_in(text: str) -> str | None:
-            """The answer in a completion; a call of tools is none."""
-            return None if parser is not None and parser.read(opening + text).calls else memory.extract(text)
-
+        judge = _TurnJudge(**vars(memory.judge), parser=parser, opening=opening)
         return Turn(
-            Asker(
-                opened.model, opened.store, opened.encoder, memory.config, answer_in, memory.enabled, memory.verifier
-            ),
+            Asker(opened.model, opened.store, opened.encoder, memory.config, judge, memory.enabled, memory.verifier),
             _listed(messages),
             Reference() if latent is None else Reference.of(latent),
             tuple(tools),
@@ -138,6 +134,21 @@ class ChatModel:
             SamplingConfig(**{**memory.config.sampling.model_dump(), **sampling}),
             intake.chosen_seed(seed),
         )
+
+
+@dataclass(frozen=True)
+class _TurnJudge(Judge):
+    """Judges the turns of an agent: a call of tools is no answer."""
+
+    parser: Parser | None = None
+    """Reads calls out of completions."""
+    opening: str = ""
+    """What stands before every completion."""
+
+    def answer(self, rollout: Rollout) -> str | None:
+        if self.parser is not None and self.parser.read(self.opening + rollout.text).calls:
+            return None
+        return super().answer(rollout)
 
 
 def _listed(messages: Messages) -> tuple[Mapping[str, Any], ...]:

@@ -1,7 +1,8 @@
 """What callers hand over → records: checked whole before anything is done with a part of it."""
 
+import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from latent_memory_plugin.config import Config
@@ -66,25 +67,40 @@ def problems_of(question: str | Sequence[str]) -> list[Problem]:
         return [Problem(question=question)]
     if not isinstance(question, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"{question!r:.60} is neither a question nor a list of questions; pass text.")
+    for one in question:
+        if isinstance(one, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"{one!r:.60} is a message and not a question; pass its text, or the whole chat to "
+                "ChatModel(memory).reply(messages)."
+            )
+        if not isinstance(one, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"{one!r:.60} is not a question; pass text.")
     return [Problem(question=one) for one in question]
 
 
-def rollouts_of(
-    answer: str | None, rollouts: Sequence[str | Rollout] | None, extract: Callable[[str], str | None]
-) -> tuple[Rollout, ...]:
+def checked_days(days: float) -> float:
+    """Raises `InputError` where it is no number of days."""
+    if not (math.isfinite(days) and days >= 0):
+        raise InputError(f"older_than_days={days!r} is no number of days; pass 0 or more.")
+    return days
+
+
+def rollouts_of(answer: str | None, rollouts: Sequence[str | Rollout] | None) -> tuple[Rollout, ...]:
     """The rollouts an agent hands over; its bare answer votes but is not to be imitated. Raises InputError."""
     if isinstance(rollouts, str):
         raise InputError(f"rollouts={rollouts!r:.60} is one string; pass a list of completions.")
     given = tuple(one if isinstance(one, Rollout) else Rollout(text=one) for one in rollouts or ())
     if answer is None:
         return given
+    from latent_memory_plugin.answers import bare
+
     if not isinstance(answer, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"answer={answer!r:.60} is not text; pass the answer as a string.")
-    return (*given, Rollout(text=answer, answer=extract(answer) or answer.strip() or None, finished=False))
+    return (*given, Rollout(text=answer, answer=bare(answer), finished=False))
 
 
 def episodes_of(
-    questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]], extract: Callable[[str], str | None]
+    questions: Sequence[str], rollouts: Sequence[Sequence[str | Rollout]]
 ) -> tuple[list[Problem], list[tuple[Rollout, ...]]]:
     """Several episodes that an agent hands over at once. Raises InputError."""
     if isinstance(questions, str) or len(questions) != len(rollouts):
@@ -92,4 +108,4 @@ def episodes_of(
             f"{questions!r:.60} and {len(rollouts)} lists of rollouts do not belong together; pass a list of questions "
             "and, for each, a list of completions."
         )
-    return problems_of(questions), [rollouts_of(None, some, extract) for some in rollouts]
+    return problems_of(questions), [rollouts_of(None, some) for some in rollouts]

@@ -1,4 +1,9 @@
-"""The calls of tools that a model writes, in the three ways that chat templates teach it."""
+"""The calls of tools that a model writes, in the three ways that chat templates teach it.
+
+transformers' own `parse_response` does not serve: it reads what a tokenizer's `response_template` describes, which
+hardly any brings, and one call that is cut off or malformed makes it raise, where here such a call is kept as it was
+written.
+"""
 
 import json
 import re

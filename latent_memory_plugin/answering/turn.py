@@ -84,7 +84,7 @@ class Turn:
             return Hit(latent_id=None, similarity=None, reason="No Latent is named.")
         [latent_id] = self.reference.ids
         try:
-            same = tensor_hash(self._store.tensor(latent_id)) == self.reference.hash
+            same = tensor_hash(self._store.tensors(latent_id)) == self.reference.hash
             similarity = float(self._store.latent_key(latent_id) @ self.asker.encoder.keys([problem.question])[0])
         except NotFoundError:
             return Hit(latent_id=None, similarity=None, reason=f"Latent {latent_id} is not here, or no longer.")
@@ -127,9 +127,13 @@ class Turn:
         return Choice(text=parsed.text, tool_calls=parsed.calls, invalid_calls=parsed.invalid, finish_reason=ended)
 
 
-def tensor_hash(tensor: "np.ndarray") -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a Latent's tensor (P, H)."""
-    return hashlib.sha256(tensor.tobytes()).hexdigest()[:16]
+def tensor_hash(tensors: "Mapping[str, np.ndarray]") -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a Latent's tensors, of several with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(b"" if len(tensors) == 1 else name.encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def question_of(messages: Messages) -> str:

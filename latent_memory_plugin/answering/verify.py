@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import RouteConfig, SamplingConfig
 from latent_memory_plugin.engines.base import Conversation, Model
 from latent_memory_plugin.errors import ConfigError, LatentMemoryError, RewardError
@@ -92,8 +92,8 @@ class FreshVote:
 
     model: Model
     """The frozen model."""
-    extract: Callable[[str], str | None]
-    """Completion text → answer."""
+    judge: Judge
+    """Completion text → answer, and whether two answers are the same."""
     rollouts: int
     """Fresh completions per dispute."""
     sampling: SamplingConfig
@@ -111,8 +111,8 @@ class FreshVote:
         return [self._count(dispute, group) for dispute, group in zip(disputes, groups, strict=True)]
 
     def _count(self, dispute: Dispute, group: Sequence[Rollout]) -> Preference:
-        votes = [self.extract(one.text) for one in group]
-        scores = tuple(float(sum(agree(vote, one.answer) for vote in votes)) for one in dispute.answers)
+        votes = [self.judge.answer(one) for one in group]
+        scores = tuple(float(sum(self.judge.agree(vote, one.answer) for vote in votes)) for one in dispute.answers)
         return Preference(scores, sum(len(one.token_ids) for one in group))
 
 
@@ -175,7 +175,7 @@ def over_steps(scores: StepScores, reduce: Literal["mean", "min", "last"] = "min
 def make_verifier(
     model: Model,
     config: RouteConfig,
-    extract: Callable[[str], str | None],
+    judge: Judge,
     sampling: SamplingConfig,
     seed: int,
     own: Verifier | Score | None = None,
@@ -190,7 +190,7 @@ def make_verifier(
         return Likelihood(model)
     # Greedy completions would all repeat the plain answer, and so would those of the seed it was sampled with.
     warm = sampling if sampling.temperature else sampling.model_copy(update={"temperature": 1.0})
-    return FreshVote(model, extract, config.verifier_rollouts, warm, -1 - seed)
+    return FreshVote(model, judge, config.verifier_rollouts, warm, -1 - seed)
 
 
 def _own(verifier: Verifier | Score) -> Verifier:

@@ -1,26 +1,23 @@
 r"""Text → answer, and "are these two answers equal?"
 
-`extract` looks, in this order, and takes the last one of the first kind it finds:
+`read` reads a text into a kind first (`kinds.KINDS`: number, quantity, money, time, date, range, set, expression,
+choice, name, ...); `equal` compares answers of one kind, or of two kinds with a bridge (`kinds.BRIDGES`), and in doubt
+they are different: a missed merge costs less than a false one. `extract` finds the answer in a completion, by what the
+completion declares; `bare` takes an answer that was handed over. docs/answers.md has the tables and the limits.
 
-1. `\boxed{...}` or `\fbox{...}` with nested braces (an empty or unclosed box does not count),
-2. `#### x` at the start of a line or after a sentence,
-3. "the answer is x", "Answer: x" and their kin,
-4. the last number of the text, with the formula around it where it stands between math delimiters.
-
-`equal` reads both texts the same way and compares what they mean. The rules, in order of strength:
-
-- Numbers are exact: 0.5 = 1/2 = \frac12 = .50, but 0.333 is not 1/3.
-- 1,000 = 1{,}000 = 1000 = 1 000. `1,2` is a list.
-- A unit, currency, base or label (`x =`) on one side only is ignored; on both sides it must agree.
+- Numbers are exact: 0.5 = 1/2 = \frac12 = .50 = half, but 0.333 is not 1/3. 1,000 = 1{,}000 = 1 000; `1,2` is a list.
+- Units convert (5 km = 5000 m). A unit, currency or label (`x =`) on one side only is ignored.
 - 50% equals 0.5 and equals 50, though 0.5 does not equal 50.
 - `(1,2)`, `[0,1)` and their kin keep their order and their brackets; `\{1,2\}` and a bare `1,2` are sets.
-- Letters are compared without case, words never as products of letters.
-- Everything else is computed to hundreds of digits at a few points (see `evaluation`): equal there is equal.
+- Letters keep their case in expressions, units, formulas and short names; words are never products of letters.
 
-What cannot be read within bounds of size and time is compared as text: a missed merge costs less than a false one.
+A module for each idea, and one door for each library: `evaluation` (mpmath), `locales` (babel), `reals` (sympy),
+`units` (pint), `words` (text2num, simplemma). Each is loaded where an answer needs it, and numbers and names never do.
 """
 
 from latent_memory_plugin.answers.equality import EqualAnswers, agree, equal
-from latent_memory_plugin.answers.extraction import ExtractAnswer, extract
+from latent_memory_plugin.answers.extraction import ExtractAnswer, bare, extract
+from latent_memory_plugin.answers.kinds import Read
+from latent_memory_plugin.answers.reading import read
 
-__all__ = ["EqualAnswers", "ExtractAnswer", "agree", "equal", "extract"]
+__all__ = ["EqualAnswers", "ExtractAnswer", "Read", "agree", "bare", "equal", "extract", "read"]

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import torch
-
-from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.effect import HARM, HELP
 from latent_memory_plugin.config import Config
+from latent_memory_plugin.engines import Readable
 from latent_memory_plugin.engines.hf import LanguageModel
-from latent_memory_plugin.keys.encoder import make_encoder
-from latent_memory_plugin.learning.judge import Judge
-from latent_memory_plugin.learning.street import Consolidator
-from latent_memory_plugin.records import Candidate, Episode, Problem
+from latent_memory_plugin.keys import make_encoder
+from latent_memory_plugin.learning.street import Street, run
+from latent_memory_plugin.learning.work import Candidate, Scope
+from latent_memory_plugin.records import Episode, Problem
 from latent_memory_plugin.sandbox.family import Family, WordProblem
 from latent_memory_plugin.sandbox.world import stream
 from latent_memory_plugin.testing import InMemoryStore
@@ -106,11 +106,11 @@ def _of_family(model: LanguageModel, config: Config, family: Family, size: Size,
     plain = _accuracy(model, config, fresh, None)
     for start in range(0, len(rest), size.episodes):
         some = rest[start : start + size.episodes]
-        consolidator, seen, seconds = _consolidated(model, config, some)
+        seen, seconds = _consolidated(model, config, some)
         labels = {one.question: one.answer for one in some}
         for candidate in seen:
-            after = _accuracy(model, config, fresh, torch.from_numpy(candidate.tensor))
-            parents = [consolidator.store.episode(one) for one in candidate.latent.parents]
+            after = _accuracy(model, config, fresh, candidate.loaded)
+            parents = candidate.plan.teachers
             right = sum(one.vote is not None and agree(one.vote.answer, labels[one.question]) for one in parents)
             trial = candidate.latent.trial
             yield Tried(
@@ -125,32 +125,29 @@ def _of_family(model: LanguageModel, config: Config, family: Family, size: Size,
             )
 
 
-def _consolidated(
-    model: LanguageModel, config: Config, some: Sequence[WordProblem]
-) -> tuple[Consolidator, list[Candidate], float]:
+def _consolidated(model: LanguageModel, config: Config, some: Sequence[WordProblem]) -> tuple[list[Candidate], float]:
     """The first candidate that these problems make together, none where too few votes are clear, and its seconds."""
     seen: list[Candidate] = []
     store, encoder = InMemoryStore(), make_encoder(model, config.retrieve)
-    consolidator = Consolidator(model, store, encoder, "bench", config, Judge(extract), seen.append)
+    scope = Scope("bench", model.name, model.fingerprint, encoder.name, config, Judge())
+    street = Street(store, scope, lambda work: run(model, work), seen.append)
     met = [Episode(problem=Problem(question=one.question)) for one in some]
     for episode, key in zip(met, encoder.keys([one.question for one in some]), strict=True):
         store.commit(episode, key)
-    gathered = consolidator.gather(met)
+    gathered = street.gather(met)
     began = time.monotonic()
     for episode in gathered:
         if not seen:
-            consolidator.learn(episode)
-    return consolidator, seen, time.monotonic() - began
+            street.learn(store.episode(episode.id))
+    return seen, time.monotonic() - began
 
 
-def _accuracy(
-    model: LanguageModel, config: Config, problems: Sequence[WordProblem], latent: torch.Tensor | None
-) -> float:
+def _accuracy(model: LanguageModel, config: Config, problems: Sequence[WordProblem], latent: Readable) -> float:
     """Share of right samples, `SAMPLES` for each problem."""
     questions = [one.question for one in problems]
     groups = model.sample(questions, [latent] * len(questions), SAMPLES, config.sampling, SAMPLE_SEED)
     right = [
-        agree(extract(one.text), problem.answer)
+        agree(Judge().answer(one), problem.answer)
         for problem, group in zip(problems, groups, strict=True)
         for one in group
     ]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from latent_memory_plugin.bench.shapes import Shape
 from latent_memory_plugin.config import DistilConfig
-from latent_memory_plugin.engines.hf.head import CHUNK_BYTES
+from latent_memory_plugin.engines.hf.score import CHUNK_BYTES
 from latent_memory_plugin.errors import ConfigError, ModelError
 
 Precision = Literal["float32", "bfloat16", "float16", "4bit"]

@@ -1,8 +1,11 @@
 """The pictures of the benchmarks; the only door to matplotlib."""
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from latent_memory_plugin.errors import ConfigError
 
 WINDOW = 40
 FEWEST = 10
@@ -15,6 +18,14 @@ LINES = (
 STRONG = {"ours": ("#0b6e4f", 2.6), "none": ("#c8553d", 1.8), "paper": ("#7b4fa0", 1.8), "oracle": ("#222222", 1.4)}
 """Colour and width of the methods a reader looks for first; the others are thin."""
 PALE = ("#4f6d9b", "#c08a2d", "#3d98a8", "#b0648a", "#7d8c3a", "#9a6b4b", "#5b5f97", "#6aa06a", "#a0a3a8")
+
+
+def check_plotting() -> None:
+    """Raises ConfigError where nothing can be drawn, before anything is measured for it."""
+    if find_spec("matplotlib") is None:
+        raise ConfigError(
+            "Drawing the learning curve needs the package matplotlib; pip install 'latent-memory-plugin[plot]'."
+        )
 
 
 def learning_curve(report: dict[str, Any], path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from latent_memory_plugin import answers
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.base import Model
@@ -120,7 +121,7 @@ def _votes(
 ) -> list[Vote]:
     questions = [problem.question for problem in problems]
     groups = model.sample(questions, [None] * len(questions), rollouts, sampling, seed)
-    return [vote([answers.extract(rollout.text) for rollout in group]) for group in groups]
+    return [vote([Judge().answer(rollout) for rollout in group]) for group in groups]
 
 
 def _share_right(taken: Vote, label: str) -> float:

@@ -12,17 +12,29 @@ measuring  demo, bench world
 streaming  bench online; costing says what it would cost
 conforming bench model
 speeding   bench speed
+reading    answers, bench answers
 output     tables for people, JSON for programs
 """
 
 import gc
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.cli import asking, checking, forgetting, growing, learning, looking, measuring, moving
+from latent_memory_plugin.cli import (
+    asking,
+    checking,
+    forgetting,
+    growing,
+    learning,
+    looking,
+    measuring,
+    moving,
+    reading,
+)
 
 __all__ = ["app", "main"]
 
@@ -41,6 +53,8 @@ def main() -> None:
     """Runs the command line and ends the process: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
     # Imports make objects that stay. Looking through them ever again is a tenth of the first answer's time.
     gc.set_threshold(100_000, 50, 50)
+    # As after Ctrl-C: what is under way ends at once, and what was journaled is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = sys.argv[1:]
     app(args=[*arguments, "-"] if arguments[-1:] == ["--json"] else arguments)
 
@@ -60,5 +74,5 @@ def _all_commands(
     """Takes the options that stand before the command."""
 
 
-for _module in (measuring, asking, learning, looking, forgetting, growing, moving, checking):
+for _module in (measuring, asking, learning, looking, forgetting, growing, moving, checking, reading):
     _module.register(app)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from latent_memory_plugin.cli import output
+from latent_memory_plugin.cli.opening import root_of
 from latent_memory_plugin.cli.options import ROOT_ONLY, Shared, command
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def check(
 
     Without --repair nothing is changed. Ends with 0 where nothing is wrong, or all of it was repaired, else with 1.
     """
-    from latent_memory_plugin.shared import default_root
     from latent_memory_plugin.store.check import check as run
 
-    report = run(shared.root or default_root(), namespace, repair, shared.access)
+    report = run(root_of(shared), namespace, repair, shared.access)
     shown = (_told(one) for one in report.findings)
     output.emit(shared, report.model_dump(mode="json") | {"left": len(report.left)}, *shown, _summary(report))
     if report.left:

@@ -1,5 +1,6 @@
 """`forget`: deletes, texts and all, without loading a model."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from latent_memory_plugin.cli.options import STORE, Shared, command
 
 if TYPE_CHECKING:
     from latent_memory_plugin.store import Store
-    from latent_memory_plugin.store.forgetting import Forgotten
+    from latent_memory_plugin.store.store import Forgotten
+
+SECONDS_PER_DAY = 86_400.0
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +50,7 @@ def forget(
 
 
 def _forgotten(store: "Store", latent_id: str | None, question: str | None, older_than: float | None) -> "Forgotten":
-    from latent_memory_plugin.keeping import SECONDS_PER_DAY, checked_days
+    from latent_memory_plugin.errors import InputError
     from latent_memory_plugin.records import Problem
 
     if latent_id is not None:
@@ -55,5 +58,7 @@ def _forgotten(store: "Store", latent_id: str | None, question: str | None, olde
     if question is not None:
         return store.forget_problem(Problem(question=question).hash)
     if older_than is not None:
-        return store.forget_older(time.time() - checked_days(older_than) * SECONDS_PER_DAY)
+        if not (math.isfinite(older_than) and older_than >= 0):
+            raise InputError(f"--older-than {older_than!r} is no number of days; pass 0 or more.")
+        return store.forget_older(time.time() - older_than * SECONDS_PER_DAY)
     return store.forget_everything()

@@ -14,6 +14,7 @@ from latent_memory_plugin.cli.options import INTERRUPTED, STORE_AND_MODEL, Share
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from latent_memory_plugin.learning.work import Progress
     from latent_memory_plugin.memory import LatentMemory
     from latent_memory_plugin.questions import Row
     from latent_memory_plugin.records import Outcome
@@ -93,9 +94,10 @@ class Lesson:
         pending = self.pending if self.resume else 0
         with output.progress("learning") as advance:
 
-            def step(outcome: "Outcome") -> None:
-                self.outcomes.append(outcome)
-                advance(len(self.outcomes), pending + len(new), outcome.status)
+            def step(one: "Progress") -> None:
+                if one.outcome is not None:
+                    self.outcomes.append(one.outcome)
+                advance(len(self.outcomes), pending + len(new), _stage(one))
 
             advance(0, pending + len(new), "")
             if pending:
@@ -117,6 +119,14 @@ class Lesson:
         """What the store holds of this run, in words."""
         reached = ", ".join(f"{count} {status}" for status, count in self.counts.items()) or "none"
         return f"Kept: the outcomes of {len(self.outcomes)} questions ({reached}); {self.pending} episodes are pending."
+
+
+def _stage(one: "Progress") -> str:
+    """What is under way, as a bar shows it."""
+    if one.outcome is not None:
+        return one.outcome.status
+    left = "" if one.seconds_left is None else f", {one.seconds_left:.0f} s left"
+    return f"{one.stage} {one.done}/{one.total}{left}"
 
 
 def _report(shared: Shared, lesson: Lesson) -> None:

@@ -152,12 +152,12 @@ def _versions(seen: dict[str, Seen], shown: str, ids: "Sequence[str]") -> "Table
 
 def _record(one: Seen, uses: dict[str, int]) -> list[tuple[str, str]]:
     latent, standing, questions = one
-    left_out = {"vote", "trial", "parents", "shape", "created", "previous", "version"}
+    left_out = {"vote", "trial", "parents", "shapes", "created", "previous", "version"}
     plain: dict[str, Any] = latent.model_dump(exclude=left_out)
     right = f", {uses['correct']} right, {uses['wrong']} wrong, {uses['unknown']} not known" if uses["total"] else ""
     return [
         *((name.replace("_", " "), str(value)) for name, value in plain.items()),
-        ("shape", f"{latent.shape[0]} vectors of {latent.shape[1]} numbers"),
+        ("tensors", ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in latent.shapes.items())),
         ("created", f"{output.day(latent.created)} by version {latent.version} of this library"),
         ("state", f"{standing.state} since {output.day(standing.since)}"),
         *([("because", standing.reason)] if standing.reason else []),

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from latent_memory_plugin.bench import DEMO_PROBLEMS
-from latent_memory_plugin.cli import checking, conforming, growing, output, speeding, streaming, sweeping, working
+from latent_memory_plugin.cli import (
+    checking,
+    conforming,
+    growing,
+    output,
+    reading,
+    speeding,
+    streaming,
+    sweeping,
+    working,
+)
 from latent_memory_plugin.cli.options import MODEL_ONLY, REPORT_ONLY, Shared, command, writable_file
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ def register(app: typer.Typer) -> None:
     command(bench, "background", MODEL_ONLY, working.background)
     command(bench, "kill", REPORT_ONLY, checking.kill)
     command(bench, "store", REPORT_ONLY, growing.store)
+    command(bench, "answers", REPORT_ONLY, reading.compare)
     command(bench, "speed", MODEL_ONLY, speeding.speed)
     app.add_typer(bench, name="bench")
 
@@ -53,7 +64,9 @@ def demo(
 ) -> None:
     """Shows a frozen model getting better at its problems."""
     from latent_memory_plugin.bench.demo import run
+    from latent_memory_plugin.bench.picture import check_plotting
 
+    check_plotting()
     with output.progress("problems") as advance:
         report = run(seed, problems, shared.model, questions, advance, families)
     present(shared, report, Path(picture))

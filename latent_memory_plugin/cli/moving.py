@@ -40,9 +40,10 @@ def import_archive(
 ) -> None:
     """Takes in all of an exported file or nothing, into this namespace."""
     from latent_memory_plugin.store import Store
-    from latent_memory_plugin.store.unpacking import read_manifest
+    from latent_memory_plugin.store.archive import opened_archive
 
-    read_manifest(file)  # before a root is made for it
+    with opened_archive(file):  # before a root is made for it
+        pass
     with Store.open(root_of(shared), shared.namespace, access=shared.access) as store:
         imported = store.import_from(file)
     latents, episodes = len(imported.latent_ids), len(imported.episode_ids)

@@ -19,10 +19,10 @@ LatentId = Annotated[str, typer.Argument(metavar="LATENT_ID", help="Its id, or t
 
 
 def root_of(shared: Shared) -> Path:
-    """The root that is named, else the default one."""
-    from latent_memory_plugin.shared import default_root
+    """The root that is named, else the default one of the model."""
+    from latent_memory_plugin.shared import chosen_root
 
-    return (shared.root or default_root()).expanduser().absolute()
+    return chosen_root(shared.root, shared.model)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`bench speed`: sampling, learning and starting, each beside its reference."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -24,11 +25,20 @@ def speed(
 
     Rows of the embedded model (or --model): rollouts, to_the_end, problems, learning, waiting. Of --shape: long_prompt,
     latent, memory. Of fresh processes: import, help, ask. Learning and memory need the extra `bench`.
+
+    Each row is told on standard error as soon as it is measured, and is in the file of --json: an interrupted run with
+    the same file goes on where it was. Delete the file to measure anew.
     """
     from latent_memory_plugin.bench.speed.run import measure
 
+    file = Path(shared.json) if shared.json is not None and not shared.quiet else None
     with output.progress("rows") as advance:
-        report = measure(shared.model, shape, dtype, pairs, only or (), advance)
+
+        def told(done: int, total: int, name: str, row: dict[str, Any]) -> None:
+            advance(done, total, name)
+            typer.echo(f"{name}: {row.get('skipped') or '  '.join(filter(None, _cells(row)))}", err=True)
+
+        report = measure(shared.model, shape, dtype, pairs, only or (), told, file)
     columns = ("row", "ours", "reference", "ratio", "wanted", "in the model")
     rows = [(name, *_cells(row)) for name, row in report["rows"].items()]
     machine = report["machine"]

@@ -62,15 +62,16 @@ def online(
     from latent_memory_plugin.bench.online.plan import Plan
     from latent_memory_plugin.bench.online.report import summarise
     from latent_memory_plugin.bench.online.run import measure
+    from latent_memory_plugin.bench.picture import check_plotting
     from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
     chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
     model, seeds = ModelConfig(name=shared.model), tuple(dict.fromkeys(seed or [0]))
-    sampling = given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
-    asking = Asking(SamplingConfig(**sampling), instruction)
-    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking)
+    sampling = SamplingConfig(**given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
+    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, Asking(sampling, instruction))
     if cost is not None:
         return costing.estimate(shared, [plan], cost)
+    check_plotting()
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
     present(shared, report, out)

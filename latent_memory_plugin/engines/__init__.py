@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from latent_memory_plugin.engines.base import Conversation, Engine, Model, Readable, Reader, Sampler, Scorer
-from latent_memory_plugin.plugins import PlugPoint
+from latent_memory_plugin.plugins import ENGINES
 
 if TYPE_CHECKING:
     from latent_memory_plugin.config import ModelConfig
@@ -13,9 +13,6 @@ __all__ = ["ENGINES", "Conversation", "Engine", "Model", "Readable", "Reader", "
 
 Load = Callable[["ModelConfig"], Any]
 """The model a config names, with the abilities that the engine has. Raises ModelLoadError."""
-
-ENGINES: PlugPoint[Load] = PlugPoint("engine", {"hf": "engines.hf:LanguageModel.load"})
-"""Every engine by its name in `ModelConfig.engine`: what loads a model."""
 
 register = ENGINES.register
 

@@ -1,15 +1,19 @@
-"""Cancelling what a thread is doing, at the model's next step, and letting those who wait for an answer go first.
+"""The steps of a model: where what a thread does can be cancelled, where it lets answers go first, and how far it is.
 
-A thread that learns enters `cancellable`; every step of a model calls `check`. Nothing else knows of either.
+A thread that learns enters `cancellable`; every forward pass of a model calls `check`, and what takes many of them
+calls `report`. Nothing else knows of either.
 """
 
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 LONGEST_YIELD_SECONDS = 1.0
 """How long one step of learning waits for answers under way at most, so that it goes on however many are asked for."""
+REPORT_SECONDS = 0.2
+"""Shortest time between two reports."""
 
 
 class Cancelled(BaseException):
@@ -59,6 +63,7 @@ class _Foreground:
 
 
 _under_way: ContextVar[Cancellation | None] = ContextVar("latent_memory_cancellation", default=None)
+_reported: ContextVar[Callable[[int, int], None] | None] = ContextVar("latent_memory_report", default=None)
 _foreground = _Foreground()
 answering = _foreground.answering
 """Entered while somebody waits for an answer: learning in other threads pauses at its next step."""
@@ -74,6 +79,23 @@ def cancellable(cancellation: Cancellation) -> Generator[None, None, None]:
         _under_way.reset(token)
 
 
+@contextmanager
+def reported(tell: Callable[[int, int], None]) -> Generator[None, None, None]:
+    """What runs inside, in this thread, tells how many of its steps are done, and of how many at most."""
+    last = [0.0]
+
+    def sometimes(done: int, total: int) -> None:
+        if (now := time.monotonic()) - last[0] >= REPORT_SECONDS or done >= total:
+            last[0] = now
+            tell(done, total)
+
+    token = _reported.set(sometimes)
+    try:
+        yield
+    finally:
+        _reported.reset(token)
+
+
 def check() -> None:
     """Called before every step of a model. Raises `Cancelled`; in a thread that learns, lets answers go first."""
     cancellation = _under_way.get()
@@ -82,3 +104,10 @@ def check() -> None:
     _foreground.let_pass()
     if cancellation.is_wished:
         raise Cancelled
+
+
+def report(done: int, total: int) -> None:
+    """Called by what takes many steps."""
+    tell = _reported.get()
+    if tell is not None:
+        tell(done, total)

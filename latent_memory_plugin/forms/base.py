@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from latent_memory_plugin.engines.base import Engine, Reader
@@ -26,6 +27,13 @@ class Loaded(NamedTuple):
     """Name of the form."""
     tensors: Tensors
     """By name."""
+
+    @classmethod
+    def from_arrays(cls, form: str, arrays: "Mapping[str, np.ndarray]") -> "Loaded":
+        """The stored arrays of a Latent as tensors, which share their memory."""
+        import torch
+
+        return cls(form, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 @dataclass(frozen=True)

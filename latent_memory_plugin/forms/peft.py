@@ -1,4 +1,5 @@
-"""Latents as PEFT prompt-tuning adapters, and such adapters as Latents.
+"""Latents as PEFT prompt-tuning adapters, and such adapters as soft prompts. Whatever form enters a pass by nothing but
+vectors can be exported.
 
 PEFT reads its virtual tokens first of all: `[virtual tokens, BOS, prompt]` where a Latent is read as `[BOS, latent,
 prompt]`. For a model whose prompts begin with a BOS token, an exported adapter therefore begins with that token's
@@ -6,6 +7,7 @@ embedding, and is used with prompts that have none. Legend: P latent tokens, H h
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from latent_memory_plugin.errors import InputError, StoreWriteError, WrongModelError
-from latent_memory_plugin.forms import soft_prompt
+from latent_memory_plugin.forms import FORMS, Loaded, entry
 
 if TYPE_CHECKING:
     from latent_memory_plugin.engines.hf import LanguageModel
@@ -23,8 +25,7 @@ CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "R
 TENSOR = "prompt_embeddings"
 """Name of PEFT's one tensor (virtual tokens, H)."""
 
-MAX_CONFIG_BYTES = 1 << 20
-MAX_WEIGHTS_BYTES = 64 << 20
+MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 20, 64 << 20
 
 _PLAIN = "Load it with `PeftModel.from_pretrained(model, folder)`. Rows of a batch must not be padded on the left."
 _BOS = (
@@ -33,17 +34,27 @@ _BOS = (
 )
 
 
-def export_adapter(model: "LanguageModel", latent_id: str, tensor: np.ndarray, folder: Path) -> int:
-    """Writes a Latent (P, H) of this model as an adapter folder; the number of its virtual tokens: P, and one more
-    where prompts begin with a BOS token. Raises InputError where there is something at the folder's place,
-    StoreWriteError."""
+def export_adapter(
+    model: "LanguageModel",
+    latent_id: str,
+    tensors: Mapping[str, np.ndarray],
+    folder: Path,
+    form: str = "soft_prompt",
+) -> int:
+    """Writes a Latent of this model as an adapter folder; the number of its virtual tokens: P, and one more where
+    prompts begin with a BOS token. Raises InputError where there is something at the folder's place, or a prompt is not
+    all that the form enters with, StoreWriteError."""
     from peft import PromptTuningConfig, TaskType
     from safetensors.torch import save
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"There is something at {str(folder)!r} already; name a folder that is new or empty.")
+    if FORMS.get(form).needs != frozenset({"vectors"}):
+        raise InputError(f"A Latent of the form {form!r} is no prompt, so there is no adapter for it; keep it here.")
+    named = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    vectors = cast(Tensor, entry(Loaded(form, named), model).vectors)  # (P, H)
     prefix = model.token_embeddings(model.prefix_ids)  # (0 or 1, H)
-    virtual = torch.cat([prefix, torch.from_numpy(tensor)]).contiguous()  # (P or P + 1, H)
+    virtual = torch.cat([prefix, vectors.detach().float()]).contiguous()  # (P or P + 1, H)
     config = PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,
         base_model_name_or_path=model.name,
@@ -64,8 +75,9 @@ def export_adapter(model: "LanguageModel", latent_id: str, tensor: np.ndarray, f
     return len(virtual)
 
 
-def read_adapter(model: "LanguageModel", folder: Path) -> np.ndarray:
-    """The Latent (P, H) float32 that a prompt-tuning adapter of this model is. Neither PEFT nor pickle is used.
+def read_adapter(model: "LanguageModel", folder: Path) -> dict[str, np.ndarray]:
+    """The tensors of the soft prompt, `latent` (P, H) float32, that a prompt-tuning adapter of this model is. Neither
+    PEFT nor pickle is used.
 
     Raises InputError for what is no such adapter, WrongModelError where it names another model or has another width.
     """
@@ -78,8 +90,8 @@ def read_adapter(model: "LanguageModel", folder: Path) -> np.ndarray:
     prefix = model.token_embeddings(model.prefix_ids)  # (0 or 1, H)
     if len(prefix) and tensor.ndim == 2 and torch.equal(tensor[: len(prefix)], prefix):
         tensor = tensor[len(prefix) :]  # (P, H)
-    soft_prompt.check(tensor, model.hidden_size)
-    return tensor.numpy()
+    entry(tensor, model)
+    return {"latent": tensor.numpy()}
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def _weights(path: Path) -> tuple[Tensor, dict[str, str]]:
 def _check_model(model: "LanguageModel", name: object, fingerprint: str | None, folder: Path) -> None:
     """By the fingerprint where the adapter has one, else by the last part of the model's name."""
     if fingerprint is not None:
-        if fingerprint != model.fingerprint:
+        if fingerprint not in (model.fingerprint, *model.former_fingerprints):
             raise WrongModelError(
                 f"The adapter {str(folder)!r} belongs to the model {name!r:.200} (fingerprint {fingerprint[:12]!r}), "
                 f"not to {model.name!r} (fingerprint {model.fingerprint[:12]!r})."

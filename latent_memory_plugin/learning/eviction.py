@@ -65,7 +65,7 @@ class Budget:
 
     def _covering(self, latent_id: str) -> list[str]:
         try:
-            nearest = self.store.nearest(self.store.latent_key(latent_id), COVERING)
+            nearest = self.store.beside(latent_id, COVERING)
         except (StoreError, WrongModelError):  # of another encoder or model, or damaged
             return []
         least = self.config.retrieve.threshold

@@ -1,19 +1,22 @@
 """Life after the trial: uses judged by later votes and by feedback, and Latents that lose taken back."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.config import LifeConfig
 from latent_memory_plugin.errors import NotFoundError
 from latent_memory_plugin.records import NOT_KEPT, USABLE, Episode, Latent, Standing, Use, of_look
 from latent_memory_plugin.store.base import AnyStore
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Life:
+class Lifecycle:
     """Keeps the standings of one namespace's Latents."""
 
     store: AnyStore
@@ -21,19 +24,21 @@ class Life:
     config: LifeConfig
     """When a Latent is taken back."""
 
-    def witness(self, episode: Episode) -> list[Standing]:
+    def witness(self, episode: Episode, judge: Judge) -> list[Standing]:
         """Judges the answers given to an episode's question by its vote, which must be one that is believed: the share
         of a doubtful winner is not the plain model's chance. The standings that changed; what feedback has judged stays
-        as it is."""
+        as it is. Raises RewardError."""
         if episode.vote is None or episode.vote.answer is None:
             return []
-        vote, verdict = episode.vote, {"expected": episode.vote.share, "source": "vote"}
+        asked = self.store.uses(problem_hash=episode.problem.hash)
+        open_uses = [use for use in asked if use.source is None and NOT_KEPT not in (use.answer, use.text)]
+        verdicts = [judge.verdict(episode, use) for use in open_uses]  # a reward may take long, and is not waited for
+        judged = [
+            use.model_copy(update={"correct": right, "expected": expected, "source": "vote"})
+            for use, (right, expected) in zip(open_uses, verdicts, strict=True)
+        ]
         with self.store.exclusive():
-            asked = self.store.uses(problem_hash=episode.problem.hash)
-            open_uses = [use for use in asked if use.source is None and use.answer != NOT_KEPT]
-            return self._judged(
-                [use.model_copy(update=verdict | {"correct": agree(use.answer, vote.answer)}) for use in open_uses]
-            )
+            return self._judged(judged)
 
     def feedback(self, answer_id: str, correct: bool) -> list[Standing]:
         """Judges the answer of that id as its user does; the standings that changed.
@@ -99,6 +104,7 @@ class Life:
         known = self.store.standing(latent_id).known
         standing = Standing.model_validate({"latent_id": latent_id, "state": state, "reason": reason, "known": known})
         self.store.stand(standing)
+        log.info("Latent %s is %s. %s", latent_id, state, reason)
         return standing
 
 

@@ -1,87 +1,140 @@
-"""The registry: a candidate and its trial → a stored Latent with a standing; what it replaces is kept."""
+"""Publishing: a candidate → a stored Latent with a standing, or a refusal, by compare and swap.
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+Where the world has moved on since the plan was made, it raises `Outdated`, and the episode is planned again.
+"""
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from latent_memory_plugin import __version__
-from latent_memory_plugin.engines.base import Model
-from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.learning.neighbourhood import Neighbourhood
-from latent_memory_plugin.records import Episode, Latent, LatentState, Standing, Trial, new_id
+from latent_memory_plugin.answering.find import retrieve
+from latent_memory_plugin.errors import NotFoundError
+from latent_memory_plugin.learning.eviction import Budget
+from latent_memory_plugin.learning.work import Arrays, Candidate, Plan, Scope, outcome_of
+from latent_memory_plugin.records import (
+    EpisodeState,
+    Latent,
+    LatentState,
+    Outcome,
+    OutcomeStatus,
+    Problem,
+    Standing,
+    Trial,
+    Vote,
+)
 from latent_memory_plugin.store.base import AnyStore
 
+if TYPE_CHECKING:
+    import numpy as np
 
-@dataclass(frozen=True)
-class Registry:
-    """Writes the Latents of one namespace."""
+STATE_AFTER: dict[OutcomeStatus, EpisodeState] = {
+    "live": "learnt",
+    "probation": "learnt",
+    "skipped": "learnt",
+    "waiting": "pending",
+    "refused": "refused",
+    "failed": "failed",
+}
+"""The journal's state of an episode after each outcome."""
 
-    model: Model
-    """The model they belong to."""
-    store: AnyStore
-    """The namespace's store."""
-    encoder: str
-    """Name of the method that makes the keys."""
-    namespace: str
-    """Its name."""
-    objective: str
-    """How they are trained."""
 
-    def record(
-        self, around: Neighbourhood, tensor: Tensor, verdict: Trial, seed: int, current: Latent | None = None
-    ) -> Latent:
-        """The record of a candidate (P, H) that may take the place of the current Latent; one without parents is the
-        current Latent itself after its trial."""
-        if not around.parents and current is not None:
-            made = {"id": new_id(), "trial": verdict, "version": __version__, "created": time.time()}
-            return current.model_copy(update=made | {"previous": current.id})
-        first = around.parents[0]
-        if first.vote is None:
-            raise InputError(f"Episode {first.id!r} has no vote; only episodes with one can be learnt from.")
-        return Latent(
-            namespace=self.namespace,
-            shape=(tensor.shape[0], tensor.shape[1]),
-            model=self.model.name,
-            fingerprint=self.model.fingerprint,
-            encoder=self.encoder,
-            problem_hash=first.problem.hash,
-            vote=first.vote,
-            trial=verdict,
-            parents=tuple(parent.id for parent in around.parents),
-            objective=self.objective,
-            seed=seed,
-            version=__version__,
-            previous=None if current is None else current.id,
+class Outdated(Exception):
+    """The store is not what it was when the plan was made."""
+
+
+def publish(store: AnyStore, candidate: Candidate) -> Outcome:
+    """What becomes of a candidate: stored live or on probation, or refused; all who took part are settled.
+
+    In milliseconds, under the namespace's lock. Raises Outdated, IndexUnavailableError, StoreWriteError.
+    """
+    plan, latent = candidate.plan, candidate.latent
+    with store.exclusive():
+        _check(store, plan)
+        status: OutcomeStatus = "probation" if plan.waits_for_trial else "refused"
+        if latent.trial.passed or not plan.scope.config.trial.required:
+            status = "live"
+        if status == "refused":
+            _refuse(store, candidate)
+        else:
+            _admit(store, candidate, status)
+        reason = f"{status.capitalize()}. {latent.trial.reason}"
+        for other in (plan.episode, *plan.teachers, *plan.held_out):
+            store.settle(other.id, STATE_AFTER[status], reason, plan.attempt)
+    if status != "refused":
+        Budget(store, plan.scope.config).keep({latent.id})
+    stored = None if status == "refused" else latent.id
+    return outcome_of(plan.episode, status, reason, stored).model_copy(update={"trial": latent.trial})
+
+
+def _check(store: AnyStore, plan: Plan) -> None:
+    """Raises Outdated where another Latent covers the episode, or one that took part was forgotten."""
+    expected = None if plan.current is None else plan.current.id
+    try:
+        for teacher in plan.teachers:
+            store.episode_key(teacher.id)
+        found = retrieve(store, store.episode_key(plan.episode.id), plan.scope.config.retrieve).latent_id
+        state = None if found is None else store.standing(found).state
+    except NotFoundError as exc:
+        raise Outdated(f"What it was to be learnt from was forgotten meanwhile. {exc}") from exc
+    if (found, state) != (expected, plan.current_state):
+        raise Outdated(
+            f"Somebody else learnt here meanwhile: Latent {found} ({state}) has taken the place of {expected} "
+            f"({plan.current_state})."
         )
 
-    def admit(self, latent: Latent, tensor: Tensor, state: LatentState, around: Neighbourhood) -> None:
-        """Stores a Latent (P, H) with its standing; its previous version is superseded and kept for rollback.
 
-        The standing comes first and the predecessor goes last: a process killed in between leaves a Latent with the
-        standing it was given, or both versions live, never none.
-        """
-        self.stand(latent.id, state, latent.trial.reason, around)
-        self.store.put(latent, array(tensor), self.centre(around.parents, latent.previous))
-        if latent.previous is not None:
-            self.stand(latent.previous, "superseded", f"By {latent.id}.", around)
+def _admit(store: AnyStore, candidate: Candidate, state: LatentState) -> None:
+    """Stores a Latent with its standing; its previous version is superseded and kept for a roll-back.
 
-    def stand(self, latent_id: str, state: LatentState, reason: str, around: Neighbourhood) -> None:
-        """Journals what a Latent may do now."""
-        self.store.stand(Standing(latent_id=latent_id, state=state, reason=reason, known=len(around.known)))
-
-    def centre(self, parents: Sequence[Episode], current: str | None = None) -> np.ndarray:
-        """The key of a Latent, (D,): the mean direction of its parents' keys; without parents that of the current
-        one."""
-        if not parents and current is not None:
-            return self.store.latent_key(current)
-        mean = np.stack([self.store.episode_key(parent.id) for parent in parents]).mean(axis=0)  # (D,)
-        return mean / np.linalg.norm(mean)
+    The standing comes first and the predecessor goes last: a process killed in between leaves a Latent with the
+    standing it was given, or both versions live, never none.
+    """
+    plan, latent = candidate.plan, candidate.latent
+    _stand(store, plan, latent.id, state, latent.trial.reason)
+    store.put(latent, candidate.tensors, plan.key)
+    if latent.previous is not None:
+        _stand(store, plan, latent.previous, "superseded", f"By {latent.id}.")
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    """A Latent (P, H) as it is stored, float32 on the CPU."""
-    return tensor.detach().to("cpu", torch.float32).numpy()  # (P, H)
+def _refuse(store: AnyStore, candidate: Candidate) -> None:
+    """A Latent that fails the trial it was on probation for is retired; a live one stays, and is not bettered until its
+    neighbourhood has grown again."""
+    plan = candidate.plan
+    if plan.current is None:
+        return
+    if plan.current_state == "probation":
+        _stand(store, plan, plan.current.id, "retired", f"It failed its trial. {candidate.latent.trial.reason}")
+    else:
+        store.stand(store.standing(plan.current.id).model_copy(update={"known": plan.known}))
+
+
+def _stand(store: AnyStore, plan: Plan, latent_id: str, state: LatentState, reason: str) -> None:
+    store.stand(Standing(latent_id=latent_id, state=state, reason=reason, known=plan.known))
+
+
+def adopt(
+    store: AnyStore,
+    scope: Scope,
+    problem: Problem,
+    tensors: Arrays,
+    key: "np.ndarray",
+    state: LatentState,
+    reason: str,
+) -> str:
+    """Stores soft prompt tensors that came from elsewhere under the key (D,) of a problem; the Latent's id."""
+    latent = Latent(
+        namespace=scope.namespace,
+        shapes={name: one.shape for name, one in tensors.items()},
+        model=scope.model,
+        fingerprint=scope.fingerprint,
+        encoder=scope.encoder,
+        problem_hash=problem.hash,
+        vote=Vote(answer=None, share=0.0, entropy=0.0, counts=()),
+        trial=Trial.untried(reason),
+        parents=(),
+        objective="peft",
+        seed=0,
+        version=__version__,
+    )
+    store.stand(Standing(latent_id=latent.id, state=state, reason=reason))
+    store.put(latent, tensors, key)
+    return latent.id

@@ -1,254 +1,155 @@
-"""The hook after an episode: journal → vote → distil → trial → store."""
+"""The street: how an episode becomes a Latent. Stages are functions from one frozen record to the next.
 
+    gather   episodes          → episodes with votes    rounds of Draw → rollouts, each journaled before the next
+    plan     store, episode    → Plan, or an Outcome    reads the store, writes nothing, holds no lock
+    run      engines, Plan     → Candidate              no store, no lock, no clock; wherever an executor has it run
+    publish  store, Candidate  → Outcome                compare and swap, in milliseconds; outdated is planned again
+
+Whoever asks, gives feedback, forgets or looks waits for none of it.
+"""
+
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
-from torch import Tensor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from latent_memory_plugin.answering.find import covering
-from latent_memory_plugin.config import Config
-from latent_memory_plugin.engines.base import Model
-from latent_memory_plugin.errors import DistilError, IndexUnavailableError, ModelError, RewardError
-from latent_memory_plugin.forms.soft_prompt import start
-from latent_memory_plugin.keys.encoder import Encoder
-from latent_memory_plugin.learning.eviction import Budget
-from latent_memory_plugin.learning.judge import Judge
-from latent_memory_plugin.learning.lifecycle import Life
-from latent_memory_plugin.learning.neighbourhood import (
-    Neighbourhood,
-    believes,
-    distrust,
-    nearby,
-    neighbourhood,
-    witnesses,
+from latent_memory_plugin.errors import (
+    DistilError,
+    IndexUnavailableError,
+    ModelError,
+    NotFoundError,
+    PluginError,
+    RewardError,
 )
-from latent_memory_plugin.learning.publish import Registry, array
-from latent_memory_plugin.learning.race import Overtaken, Race, repeated, settle
-from latent_memory_plugin.learning.rollouts import Gatherer, derived_seed
-from latent_memory_plugin.learning.trial import Court, Evidence, trial, untried
-from latent_memory_plugin.objectives import Attempt, distil, lessons
-from latent_memory_plugin.records import (
-    Candidate,
-    Episode,
-    EpisodeState,
-    Latent,
-    LatentState,
-    Outcome,
-    OutcomeStatus,
-    Trial,
-    Vote,
-)
+from latent_memory_plugin.learning.lifecycle import Lifecycle
+from latent_memory_plugin.learning.neighbourhood import believes
+from latent_memory_plugin.learning.planning import plan
+from latent_memory_plugin.learning.publish import STATE_AFTER, Outdated, publish
+from latent_memory_plugin.learning.rollouts import joined, next_round
+from latent_memory_plugin.learning.run import run
+from latent_memory_plugin.learning.work import Candidate, Draw, Plan, Scope, outcome_of
+from latent_memory_plugin.records import Episode, EpisodeState, Outcome, OutcomeStatus
 from latent_memory_plugin.store.base import AnyStore
 
-STATE_AFTER: dict[OutcomeStatus, EpisodeState] = {
-    "live": "learnt",
-    "probation": "learnt",
-    "skipped": "learnt",
-    "waiting": "pending",
-    "refused": "refused",
-    "failed": "failed",
-}
-"""The journal's state of an episode after each outcome."""
+__all__ = ["Street", "plan", "publish", "run"]
+
+PLANS = 3
+"""How often an episode is planned anew where others keep changing what it was planned by."""
+
+NO_TEXT = "Its text was not kept."
+"""Why an episode of an earlier process fails with `keep_text=False`."""
 
 STATUS_OF_SETTLED: dict[EpisodeState, OutcomeStatus] = {"learnt": "skipped", "refused": "refused", "failed": "failed"}
 """The outcome of an episode that was settled before its own turn."""
 
+_BREAKS_OFF = (DistilError, ModelError, PluginError, RewardError)
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Consolidator:
-    """Turns journaled episodes of one namespace into Latents."""
+class Street:
+    """The stages in a row, for the episodes of one memory."""
 
-    model: Model
-    """The frozen model."""
     store: AnyStore
     """The namespace's store."""
-    encoder: Encoder
-    """Makes the keys."""
-    namespace: str
-    """Its name."""
-    config: Config
-    """All settings."""
-    judge: Judge
-    """Completions → answers → vote, and whether an answer agrees."""
+    scope: Scope
+    """Whose learning it is."""
+    submit: Callable[[Draw | Plan], Any]
+    """Has work run somewhere and waits for what it comes to."""
     watch: Callable[[Candidate], None] | None = None
-    """Called with every candidate after its trial, passed or not."""
-
-    def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes with rollouts and a vote; of a covered question whose rollouts nobody handed over, none."""
-        wanted = [one for one in episodes if one.rollouts or not one.problem.has_text or not self._covered(one)]
-        done = {one.id: one for one in Gatherer(self.model, self.store, self.config, self.judge).gather(wanted)}
-        return [done.get(episode.id, episode) for episode in episodes]
+    """Called with every candidate that was examined, passed or not."""
 
     def learn(self, episode: Episode) -> Outcome:
-        """What becomes of a gathered episode; its new state and reason are journaled.
+        """What becomes of a journaled episode; its new state and reason are journaled.
 
         One that took part in a neighbour's attempt, or failed before, keeps the state it got there. Raises
-        IndexUnavailableError: the episode stays pending with that reason.
+        IndexUnavailableError: the episode stays pending with that reason; NotFoundError where it is gone.
         """
         if episode.state != "pending":
             reason = f"Settled before its turn. {episode.reason}"
-            return self._outcome(episode, STATUS_OF_SETTLED[episode.state], reason)
+            return outcome_of(episode, STATUS_OF_SETTLED[episode.state], reason)
         began = time.monotonic()
         try:
-            if believes(episode.vote, self.config):
-                Life(self.store, self.config.life).witness(episode)
-            outcome = repeated(lambda: self._attempt(episode))
-        except (DistilError, ModelError, RewardError) as exc:
-            outcome = self._outcome(episode, "failed", str(exc))
-        except Overtaken as exc:
-            outcome = self._outcome(episode, "waiting", str(exc))
+            if believes(episode.vote, self.scope.config):
+                Lifecycle(self.store, self.scope.config.life).witness(episode, self.scope.judge)
+            outcome = self._attempt(episode)
+        except _BREAKS_OFF as exc:
+            outcome = outcome_of(episode, "failed", str(exc))
         except IndexUnavailableError as exc:
-            settle(self.store, episode.id, "pending", str(exc))
+            self.store.settle(episode.id, "pending", str(exc))
             raise
-        outcome = outcome.model_copy(update={"seconds": time.monotonic() - began})
-        settle(self.store, episode.id, STATE_AFTER[outcome.status], outcome.reason)
-        return outcome
+        self.store.settle(episode.id, STATE_AFTER[outcome.status], outcome.reason)
+        log.info("Episode %s: %s. %s", episode.id, outcome.status, outcome.reason)
+        return outcome.model_copy(update={"seconds": time.monotonic() - began})
 
-    @property
-    def _registry(self) -> Registry:
-        return Registry(self.model, self.store, self.encoder.name, self.namespace, self.config.distil.objective)
+    def _attempt(self, episode: Episode) -> Outcome:
+        overtaken = ""
+        for _ in range(PLANS):
+            if episode.vote is None and not self._is_covered(episode):  # it was, when the others were gathered
+                [episode] = self.gather([episode])
+                if episode.state == "failed":
+                    return outcome_of(episode, "failed", episode.reason)
+            made = plan(self.store, episode, self.scope)
+            if isinstance(made, Outcome):
+                return made
+            candidate: Candidate = self.submit(made)
+            if self.watch is not None and not made.waits_for_trial:
+                self.watch(candidate)
+            try:
+                return publish(self.store, candidate)
+            except Outdated as exc:
+                overtaken = str(exc)
+                episode = self.store.episode(episode.id)
+        return outcome_of(episode, "waiting", overtaken)
 
-    @property
-    def _race(self) -> Race:
-        return Race(self.store, self.config.retrieve)
+    def gather(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes with rollouts and a vote, journaled round by round; of a covered question whose rollouts nobody
+        handed over, none.
 
-    def _covered(self, episode: Episode) -> bool:
+        All that need more are sampled together. One that the model cannot sample, too long for its context for
+        instance, that the caller's reward cannot judge, or whose text was not kept, comes back as failed.
+        """
+        lost = {one.id: self._failed(one, NO_TEXT) for one in episodes if not one.problem.has_text}
+        wanted = [one for one in episodes if one.id not in lost and (one.rollouts or not self._is_covered(one))]
+        done = lost | {one.id: one for one in self._gathered(wanted)}
+        return [done.get(episode.id, episode) for episode in episodes]
+
+    def _gathered(self, episodes: Sequence[Episode]) -> list[Episode]:
+        gathered = list(episodes)
+        try:
+            for number, episode in enumerate(episodes):
+                gathered[number] = self._joined(episode, ())
+            while (wanted := next_round(gathered, self.scope)) is not None:
+                draw, numbers = wanted
+                for number, fresh in zip(numbers, self.submit(draw), strict=True):
+                    gathered[number] = self._joined(gathered[number], fresh)
+        except (ModelError, RewardError) as exc:
+            if len(gathered) > 1:
+                return [found for episode in gathered for found in self._gathered([episode])]
+            return [self._failed(gathered[0], str(exc))]
+        return gathered
+
+    def _joined(self, episode: Episode, fresh: Sequence[Any]) -> Episode:
+        """The episode with these rollouts more and its vote, in the journal."""
+        found = joined(episode, fresh, self.scope)
+        if found != episode:
+            with suppress(NotFoundError):  # forgotten meanwhile
+                self.store.update(found)
+        return found
+
+    def _failed(self, episode: Episode, reason: str) -> Episode:
+        failed = episode.model_copy(update={"state": "failed", "reason": reason})
+        self.store.update(failed)
+        return failed
+
+    def _is_covered(self, episode: Episode) -> bool:
         """Whether nothing is left to learn there, or the index, without which nothing can be, does not answer."""
         try:
             key = self.store.episode_key(episode.id)  # (D,)
-            return covering(self.store, key, self.config.retrieve).latent_id is not None
-        except IndexUnavailableError:
+            return covering(self.store, key, self.scope.config.retrieve).latent_id is not None
+        except (IndexUnavailableError, NotFoundError):  # the latter: forgotten meanwhile
             return True
-
-    def _attempt(self, episode: Episode) -> Outcome:
-        key, current = self.store.episode_key(episode.id), self._race.current(episode.id)  # (D,)
-        if current is not None:
-            return self._review(episode, key, self.store.latent(current))
-        if refusal := distrust(episode.vote, self.config):
-            return self._outcome(episode, "refused", refusal)
-        around = neighbourhood(self.store, episode, key, self.config)
-        missing = self.config.neighbours.min_parents - len(around.parents)
-        if missing > 0:
-            return self._outcome(episode, "waiting", f"{missing} more near episodes with a clear vote are needed.")
-        if _vote(episode).share > self.config.vote.max_share:
-            reason = f"Nothing to learn: {_vote(episode).share:.0%} of the rollouts agree already."
-            return self._outcome(episode, "skipped", reason)
-        return self._enter(episode, around)
-
-    def _review(self, episode: Episode, key: np.ndarray, current: Latent) -> Outcome:
-        """A covered episode: it may make the trial of a Latent on probation possible, or a better version."""
-        standing = self.store.standing(current.id)
-        covered = f"Covered by Latent {current.id}."
-        if episode.vote is None:
-            return self._outcome(episode, "skipped", covered, current.id)
-        around = neighbourhood(self.store, episode, key, self.config)
-        if standing.state == "probation":
-            apart = witnesses(around.known, current.parents, self.config)
-            if len(apart) < self.config.trial.min_episodes:
-                return self._outcome(episode, "skipped", f"{covered} It is on probation.", current.id)
-            return self._promote(episode, around, current, apart)
-        grown = len(around.known) >= self.config.neighbours.growth * max(standing.known, 1)
-        if not (grown and self._enough(around) and believes(episode.vote, self.config)):
-            return self._outcome(episode, "skipped", covered, current.id)
-        return self._renew(episode, around, current)
-
-    def _enough(self, around: Neighbourhood) -> bool:
-        """Whether a candidate can be learnt and tried."""
-        witnesses_needed = self.config.trial.min_episodes if self.config.trial.required else 0
-        return len(around.parents) >= self.config.neighbours.min_parents and len(around.witnesses) >= witnesses_needed
-
-    def _enter(self, episode: Episode, around: Neighbourhood) -> Outcome:
-        """The first Latent of a neighbourhood: tried, or on probation where that is not possible yet."""
-        missing = self.config.trial.min_episodes - len(around.witnesses)
-        if missing > 0 and self.config.trial.required and not self.config.trial.probation:
-            return self._outcome(episode, "waiting", f"{missing} more near episodes are needed for a trial.")
-        seed = derived_seed(self.config.seed, episode.problem.hash)
-        tensor = self._distil(around.parents, seed)  # (P, H)
-        if missing > 0 and self.config.trial.required:
-            why = f"No trial yet: {missing} more near episodes with a vote are needed."
-            latent = self._registry.record(around, tensor, untried(why), seed)
-            return self._admit(episode, around, latent, tensor, "probation")
-        return self._tried(episode, around, tensor, seed, None)
-
-    def _promote(self, episode: Episode, around: Neighbourhood, current: Latent, apart: tuple[Episode, ...]) -> Outcome:
-        """The trial of a Latent on probation, whether or not the episodes it was learnt from are still there."""
-        tensor = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
-        return self._tried(episode, replace(around, parents=(), witnesses=apart), tensor, current.seed, current)
-
-    def _renew(self, episode: Episode, around: Neighbourhood, current: Latent) -> Outcome:
-        """A new version from a neighbourhood that has grown; where it fails, the current one stays."""
-        known = {"known": len(around.known)}
-        with self._race.unchanged(episode.id, current.id):
-            self.store.stand(self.store.standing(current.id).model_copy(update=known))
-        seed = derived_seed(self.config.seed, episode.problem.hash)
-        return self._tried(episode, around, self._distil(around.parents, seed), seed, current)
-
-    def _tried(
-        self, episode: Episode, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None
-    ) -> Outcome:
-        """A candidate (P, H) after its trial: live, in the place of the current Latent if there is one, or refused."""
-        verdict = self._trial(around, tensor, seed, current)
-        latent = self._registry.record(around, tensor, verdict, seed, current)
-        if self.watch is not None:
-            self.watch(Candidate(latent, array(tensor)))
-        if verdict.passed or not self.config.trial.required:
-            return self._admit(episode, around, latent, tensor, "live")
-        if current is not None and self.store.standing(current.id).state == "probation":
-            with self._race.unchanged(episode.id, current.id):
-                self._registry.stand(current.id, "retired", f"It failed its trial. {verdict.reason}", around)
-        return self._concluded(episode, around, latent, "refused", f"Refused. {verdict.reason}")
-
-    def _trial(self, around: Neighbourhood, tensor: Tensor, seed: int, current: Latent | None) -> Trial:
-        if not self.config.trial.required:
-            return untried("No trial is required.")
-        court = Court(self.model, self.config.trial, self.config.sampling, self.judge.score, seed, around.attempt)
-        centre = self._registry.centre(around.parents, current.id if current else None)  # (D,)
-        others = nearby(self.store, centre, around.known, self.config)
-        rival = None
-        if current is not None and self.store.standing(current.id).state == "live":
-            rival = torch.from_numpy(self.store.tensor(current.id))  # (P, H)
-        return trial(court, tensor, Evidence(around.witnesses, others, rival))
-
-    def _admit(
-        self, episode: Episode, around: Neighbourhood, latent: Latent, tensor: Tensor, state: LatentState
-    ) -> Outcome:
-        with self._race.unchanged(episode.id, latent.previous):
-            self._registry.admit(latent, tensor, state, around)
-        Budget(self.store, self.config).keep({latent.id})
-        status: OutcomeStatus = "live" if state == "live" else "probation"
-        return self._concluded(episode, around, latent, status, f"{status.capitalize()}. {latent.trial.reason}")
-
-    def _concluded(
-        self, episode: Episode, around: Neighbourhood, latent: Latent, status: OutcomeStatus, reason: str
-    ) -> Outcome:
-        """Settles everyone who took part."""
-        for other in (*around.parents, *around.witnesses):
-            if other.id != episode.id:
-                settle(self.store, other.id, STATE_AFTER[status], reason)
-        stored = latent.id if status != "refused" else None
-        return self._outcome(episode, status, reason, stored, latent.trial)
-
-    def _distil(self, parents: Sequence[Episode], seed: int) -> Tensor:
-        config = self.config.distil
-        attempt = Attempt(self.model, lessons(parents), config, self.config.sampling, self.judge.score, seed)
-        return distil(attempt, start(self.model, parents[0].problem, config.latent_tokens))  # (P, H)
-
-    def _outcome(
-        self,
-        episode: Episode,
-        status: OutcomeStatus,
-        reason: str,
-        latent_id: str | None = None,
-        verdict: Trial | None = None,
-    ) -> Outcome:
-        told = Outcome(question=episode.question, status=status, reason=reason, latent_id=latent_id, trial=verdict)
-        return told.model_copy(update={"episode_id": episode.id, "vote": episode.vote})
-
-
-def _vote(episode: Episode) -> Vote:
-    if episode.vote is None:
-        raise DistilError(f"Episode {episode.id!r} has no vote; gather its rollouts before it is learnt from.")
-    return episode.vote

@@ -1,4 +1,4 @@
-"""The trial: does a candidate Latent help on episodes it has not learnt from, and does it harm nearby?
+"""The trial: does a candidate Latent help on held-out episodes, and does it harm nearby?
 
 No label is used: an answer counts where it agrees with the vote of its episode, and an episode counts by its vote's
 trust.
@@ -8,22 +8,19 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from latent_memory_plugin.config import SamplingConfig, TrialConfig
-from latent_memory_plugin.engines.base import Model
+from latent_memory_plugin.engines.base import Readable, Sampler
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Episode, Rollout, Trial, Vote, of_look
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 @dataclass(frozen=True)
-class Court:
+class Examiner:
     """What a trial needs beside the candidate and the episodes."""
 
-    model: Model
+    model: Sampler
     """The frozen model."""
     config: TrialConfig
     """How much must be seen, and with what confidence it must be better."""
@@ -43,15 +40,15 @@ class Court:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Examination:
     """Where a candidate is examined; it learnt from none of these episodes. All have rollouts and a vote."""
 
-    witnesses: Sequence[Episode]
+    held_out: Sequence[Episode]
     """Episodes of its own neighbourhood, where it should help."""
     nearby: Sequence[Episode] = ()
     """Episodes of other neighbourhoods that would read it, where it should not harm."""
-    current: "Tensor | None" = None
-    """The Latent (P, H) that it would take the place of."""
+    current: Readable = None
+    """The Latent that it would take the place of."""
 
 
 class Tally(NamedTuple):
@@ -83,48 +80,45 @@ class Change(NamedTuple):
     """Its standard error."""
 
 
-def trial(court: Court, candidate: "Tensor", evidence: Evidence) -> Trial:
-    """Examines a candidate (P, H).
+def examine(examiner: Examiner, candidate: Readable, examination: Examination) -> Trial:
+    """Examines a candidate.
 
     It passes where the lower end of the one-sided confidence interval of its gain lies above `min_gain`, where it is no
     worse than the Latent in its place, and where agreement nearby has not fallen at the same confidence. The agreement
     before is that of the episodes' own rollouts, which the plain model made. Raises `InputError` where an episode has
     no vote with an answer.
     """
-    before = [_plain(court, episode) for episode in evidence.witnesses]
-    after = examine(court, candidate, evidence.witnesses)
-    trusts = [_vote(episode).trust for episode in evidence.witnesses]
+    before = [_plain(examiner, episode) for episode in examination.held_out]
+    after = fresh_answers(examiner, candidate, examination.held_out)
+    trusts = [_vote(episode).trust for episode in examination.held_out]
     now = weighted([tally.share for tally in after], trusts)
-    gain = change(before, after, evidence.witnesses)
-    least = max(-1.0, gain.mean - _deviations(court) * gain.error)
-    nearby = _nearby(court, candidate, evidence.nearby)
-    complaint = _complaint(court, least, nearby, now, evidence)
+    gain = change(before, after, examination.held_out)
+    least = max(-1.0, gain.mean - _deviations(examiner) * gain.error)
+    nearby = _nearby(examiner, candidate, examination.nearby)
+    complaint = _complaint(examiner, least, nearby, now, examination)
     earlier = weighted([tally.share for tally in before], trusts)
     heard = f"Agreement with the votes of {len(before)} near episodes went from {earlier:.2f} to {now:.2f}"
-    bound = f"by at least {least:+.2f} at {court.confidence:.1%} confidence"
+    bound = f"by at least {least:+.2f} at {examiner.confidence:.1%} confidence"
     return Trial(
-        episode_ids=tuple(episode.id for episode in evidence.witnesses),
+        episode_ids=tuple(episode.id for episode in examination.held_out),
         agreement_before=earlier,
         agreement_after=now,
         answers=sum(tally.total for tally in after),
         passed=not complaint,
         reason=f"{heard}, {bound}{complaint}.",
         least_gain=least,
-        nearby_ids=tuple(episode.id for episode in evidence.nearby),
+        nearby_ids=tuple(episode.id for episode in examination.nearby),
         nearby_change=None if nearby is None else nearby.mean,
     )
 
 
-def untried(reason: str) -> Trial:
-    """The record of a trial that was not held, and why."""
-    return Trial(episode_ids=(), agreement_before=0.0, agreement_after=0.0, answers=0, passed=False, reason=reason)
-
-
-def examine(court: Court, latent: "Tensor", episodes: Sequence[Episode]) -> list[Tally]:
-    """Fresh answers to each episode with a Latent (P, H), scored against its vote."""
+def fresh_answers(examiner: Examiner, latent: Readable, episodes: Sequence[Episode]) -> list[Tally]:
+    """Fresh answers to each episode with a Latent, scored against its vote."""
     questions = [episode.question for episode in episodes]
-    groups = court.model.sample(questions, [latent] * len(questions), court.config.answers, court.sampling, court.seed)
-    return [_tally(court, episode, group) for episode, group in zip(episodes, groups, strict=True)]
+    groups = examiner.model.sample(
+        questions, [latent] * len(questions), examiner.config.answers, examiner.sampling, examiner.seed
+    )
+    return [_tally(examiner, episode, group) for episode, group in zip(episodes, groups, strict=True)]
 
 
 def change(before: Sequence[Tally], after: Sequence[Tally], episodes: Sequence[Episode]) -> Change:
@@ -150,37 +144,39 @@ def weighted(values: Sequence[float], weights: Sequence[float]) -> float:
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / total if total else 0.0
 
 
-def _nearby(court: Court, candidate: "Tensor", episodes: Sequence[Episode]) -> Change | None:
+def _nearby(examiner: Examiner, candidate: Readable, episodes: Sequence[Episode]) -> Change | None:
     if not episodes:
         return None
-    before = [_plain(court, episode) for episode in episodes]
-    return change(before, examine(court, candidate, episodes), episodes)
+    before = [_plain(examiner, episode) for episode in episodes]
+    return change(before, fresh_answers(examiner, candidate, episodes), episodes)
 
 
-def _complaint(court: Court, least: float, nearby: Change | None, now: float, evidence: Evidence) -> str:
+def _complaint(examiner: Examiner, least: float, nearby: Change | None, now: float, examination: Examination) -> str:
     """Why the candidate may not live; empty where it may."""
-    config, trusted = court.config, sum(_vote(episode).trust > 0 for episode in evidence.witnesses)
+    config, trusted = examiner.config, sum(_vote(episode).trust > 0 for episode in examination.held_out)
     if trusted < config.min_episodes:
         return f", but a trial needs {config.min_episodes} episodes whose votes can be trusted, not {trusted}"
     if least <= config.min_gain:
         return f"; that must be above {config.min_gain:+.2f}"
-    if nearby is not None and nearby.mean + _deviations(court) * nearby.error < 0:
-        return f", but it harms {len(evidence.nearby)} episodes of other neighbourhoods: {nearby.mean:+.2f}"
-    if evidence.current is not None:
-        trusts = [_vote(episode).trust for episode in evidence.witnesses]
-        held = weighted([tally.share for tally in examine(court, evidence.current, evidence.witnesses)], trusts)
+    if nearby is not None and nearby.mean + _deviations(examiner) * nearby.error < 0:
+        return f", but it harms {len(examination.nearby)} episodes of other neighbourhoods: {nearby.mean:+.2f}"
+    if examination.current is not None:
+        trusts = [_vote(episode).trust for episode in examination.held_out]
+        held = weighted(
+            [tally.share for tally in fresh_answers(examiner, examination.current, examination.held_out)], trusts
+        )
         if held >= now:
             return f", but the Latent in its place reaches {held:.2f}"
     return ""
 
 
-def _plain(court: Court, episode: Episode) -> Tally:
-    return _tally(court, episode, episode.rollouts)
+def _plain(examiner: Examiner, episode: Episode) -> Tally:
+    return _tally(examiner, episode, episode.rollouts)
 
 
-def _tally(court: Court, episode: Episode, group: Sequence[Rollout]) -> Tally:
+def _tally(examiner: Examiner, episode: Episode, group: Sequence[Rollout]) -> Tally:
     answer = _vote(episode).answer or ""
-    return Tally(sum(court.score(episode.question, answer, rollout) for rollout in group), len(group))
+    return Tally(sum(examiner.score(episode.question, answer, rollout) for rollout in group), len(group))
 
 
 def _vote(episode: Episode) -> Vote:
@@ -189,6 +185,6 @@ def _vote(episode: Episode) -> Vote:
     return episode.vote
 
 
-def _deviations(court: Court) -> float:
+def _deviations(examiner: Examiner) -> float:
     """Standard deviations from the mean to the one-sided bound; none at even odds."""
-    return NormalDist().inv_cdf(min(max(court.confidence, 0.5), 0.999999))
+    return NormalDist().inv_cdf(min(max(examiner.confidence, 0.5), 0.999999))

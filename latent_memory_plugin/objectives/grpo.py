@@ -4,14 +4,16 @@ The weights of the model stay as they are; the policy is the frozen model behind
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from latent_memory_plugin.config import RewardScale
+from latent_memory_plugin.config import GrpoConfig, RewardScale
+from latent_memory_plugin.forms import Tensors
+from latent_memory_plugin.objectives.base import Attempt, Objective, Step
 from latent_memory_plugin.objectives.batches import split, token_mean
 from latent_memory_plugin.objectives.descent import descend
-from latent_memory_plugin.objectives.lesson import Attempt, Step
 from latent_memory_plugin.records import Rollout
 
 SMALLEST_DEVIATION = 1e-4
@@ -42,27 +44,35 @@ class Scored:
     """(B, T) under the plain model; None without a KL term."""
 
 
-def grpo(attempt: Attempt, start: Tensor) -> Tensor:
-    """A Latent (P, H) float32 after which the model's rollouts agree more often with the votes.
+def grpo(attempt: Attempt, start: Tensors) -> Tensors:
+    """Tensors after which the model's rollouts agree more often with the votes.
 
     Each batch of fresh rollouts serves `updates` optimiser steps; the clipped ratio and the KL term are averaged over
     the tokens of a completion, then over completions. Raises `DistilError` where a value is not finite.
     """
     fresh: list[Scored] = []
+    updates = _config(attempt).updates
 
-    def objective(latent: Tensor, number: int) -> Step:
-        if (number - 1) % attempt.config.updates == 0:
-            fresh[:] = _score(attempt, _sample(attempt, latent, number), latent)
+    def loss(tensors: Tensors, number: int) -> Step:
+        if (number - 1) % updates == 0:
+            fresh[:] = _score(attempt, _sample(attempt, tensors, number), tensors)
         rewards = [sampled.reward for scored in fresh for sampled in scored.batch]
-        losses = [_backward(attempt, scored, latent, len(rewards)) for scored in fresh]
+        losses = [_backward(attempt, scored, tensors, len(rewards)) for scored in fresh]
         return Step(
             number,
-            loss=sum(loss for loss, _ in losses),
+            loss=sum(value for value, _ in losses),
             reward=sum(rewards) / len(rewards),
             entropy=sum(entropy for _, entropy in losses),
         )
 
-    return descend(start, objective, attempt)
+    return descend(start, loss, attempt)
+
+
+GRPO = Objective(GrpoConfig, grpo)
+
+
+def _config(attempt: Attempt) -> GrpoConfig:
+    return cast(GrpoConfig, attempt.config.objective)
 
 
 def advantages(rewards: Tensor, scale: RewardScale = "group") -> Tensor:
@@ -92,13 +102,12 @@ def policy_loss(new: Tensor, scored: Scored, mask: Tensor, clip: float, kl: floa
     return token_mean(loss, mask)  # (B,)
 
 
-def _sample(attempt: Attempt, latent: Tensor, number: int) -> list[Sampled]:
+def _sample(attempt: Attempt, tensors: Tensors, number: int) -> list[Sampled]:
     """Fresh rollouts of every lesson under the Latent, `rollouts` each."""
     questions = [lesson.problem.question for lesson in attempt.lessons]
-    now = latent.detach()  # (P, H)
-    groups = attempt.model.sample(
-        questions, [now] * len(questions), attempt.config.rollouts, attempt.sampling, seed=attempt.seed * 1000 + number
-    )
+    now = attempt.loaded({name: one.detach() for name, one in tensors.items()})
+    count, seed = _config(attempt).rollouts, attempt.seed * 1000 + number
+    groups = attempt.model.sample(questions, [now] * len(questions), count, attempt.sampling, seed)
     return _judge(attempt, groups)
 
 
@@ -106,7 +115,7 @@ def _judge(attempt: Attempt, groups: list[list[Rollout]]) -> list[Sampled]:
     """One group of rollouts per lesson, every rollout with its reward and its advantage."""
     pairs = list(zip(attempt.lessons, groups, strict=True))
     rewards = [[attempt.score(one.problem.question, one.answer, rollout) for rollout in group] for one, group in pairs]
-    values = advantages(torch.tensor(rewards), attempt.config.scale_rewards)  # (G, N)
+    values = advantages(torch.tensor(rewards), _config(attempt).scale_rewards)  # (G, N)
     return [
         Sampled(lesson.problem.question, rollout.token_ids, rewards[i][j], float(values[i, j]) * lesson.trust)
         for i, (lesson, group) in enumerate(pairs)
@@ -114,34 +123,32 @@ def _judge(attempt: Attempt, groups: list[list[Rollout]]) -> list[Sampled]:
     ]
 
 
-def _score(attempt: Attempt, samples: list[Sampled], latent: Tensor) -> list[Scored]:
+def _score(attempt: Attempt, samples: list[Sampled], tensors: Tensors) -> list[Scored]:
     """The fresh rollouts in batches that fit the token budget."""
-    model, config = attempt.model, attempt.config
-    batches = split(
-        samples,
-        config.max_batch_tokens or model.graph_tokens(),
-        lambda one: len(model.prompt_ids(one.question)) + len(one.completion) + len(latent),
-    )
-    return [_score_batch(attempt, batch, latent) for batch in batches]
+
+    def tokens(one: Sampled) -> int:
+        return attempt.row_tokens(one.question, one.completion, tensors)
+
+    return [_score_batch(attempt, batch, tensors) for batch in split(samples, attempt.batch_tokens(), tokens)]
 
 
-def _score_batch(attempt: Attempt, batch: list[Sampled], latent: Tensor) -> Scored:
+def _score_batch(attempt: Attempt, batch: list[Sampled], tensors: Tensors) -> Scored:
     questions = [sampled.question for sampled in batch]
     completions = [sampled.completion for sampled in batch]
-    config = attempt.config
+    config, score = _config(attempt), attempt.model.log_probabilities
+    now = attempt.loaded({name: one.detach() for name, one in tensors.items()})
     with torch.no_grad():
-        score = attempt.model.log_probabilities
-        old = score(questions, completions, latent.detach())[0] if config.updates > 1 else None  # (B, T)
+        old = score(questions, completions, now)[0] if config.updates > 1 else None  # (B, T)
         plain = score(questions, completions, None)[0] if config.kl else None  # (B, T)
     return Scored(batch, old, plain)
 
 
-def _backward(attempt: Attempt, scored: Scored, latent: Tensor, completions: int) -> tuple[float, float]:
+def _backward(attempt: Attempt, scored: Scored, tensors: Tensors, completions: int) -> tuple[float, float]:
     """Adds a batch's gradient; returns its share of the loss and of the mean negative log-probability."""
-    new, mask = attempt.model.log_probabilities(
-        [sampled.question for sampled in scored.batch], [sampled.completion for sampled in scored.batch], latent
-    )  # (B, T), (B, T)
-    loss = policy_loss(new, scored, mask, attempt.config.clip, attempt.config.kl).sum() / completions
+    questions, written = [one.question for one in scored.batch], [one.completion for one in scored.batch]
+    new, mask = attempt.model.log_probabilities(questions, written, attempt.loaded(tensors))  # (B, T), (B, T)
+    config = _config(attempt)
+    loss = policy_loss(new, scored, mask, config.clip, config.kl).sum() / completions
     loss.backward()
     entropy = -token_mean(new.detach(), mask).sum().item() / completions
     return loss.item(), entropy

@@ -5,14 +5,15 @@ The positive half of a policy gradient, also known as rejection-sampling fine-tu
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import cast
 
-from torch import Tensor
-
-from latent_memory_plugin.engines.base import Model
+from latent_memory_plugin.config import GrpoConfig, ImitateConfig
+from latent_memory_plugin.engines.base import Scorer
 from latent_memory_plugin.errors import DistilError
+from latent_memory_plugin.forms import Loaded, Tensors
+from latent_memory_plugin.objectives.base import Attempt, Lesson, Objective, Step
 from latent_memory_plugin.objectives.batches import split, token_mean
 from latent_memory_plugin.objectives.descent import descend
-from latent_memory_plugin.objectives.lesson import Attempt, Lesson, Step
 from latent_memory_plugin.records import Rollout
 
 HALF = 0.5
@@ -30,29 +31,35 @@ class Example:
     """Its share of the loss; all examples together have 1."""
 
 
-def imitate(attempt: Attempt, start: Tensor) -> Tensor:
-    """A Latent (P, H) float32 after which the model is likelier to write what agreed with the votes.
+def imitate(attempt: Attempt, start: Tensors) -> Tensors:
+    """Tensors after which the model is likelier to write what agreed with the votes.
 
     Minimises the mean negative log-probability per token of the agreeing completions, each episode weighted by its
     trust. Raises `DistilError` where no completion agrees or a value is not finite.
     """
-    model = attempt.model
-    budget = attempt.config.max_batch_tokens or model.graph_tokens()
-    batches = split(examples(attempt), budget, lambda one: _tokens(model, one) + len(start))
 
-    def objective(latent: Tensor, number: int) -> Step:
-        loss = sum(_backward(model, batch, latent) for batch in batches)
-        return Step(number, loss, reward=None, entropy=loss)
+    def tokens(one: Example) -> int:
+        return attempt.row_tokens(one.question, one.completion, start)
 
-    return descend(start, objective, attempt)
+    batches = split(examples(attempt), attempt.batch_tokens(), tokens)
+
+    def loss(tensors: Tensors, number: int) -> Step:
+        total = sum(_backward(attempt.model, batch, attempt.loaded(tensors)) for batch in batches)
+        return Step(number, total, reward=None, entropy=total)
+
+    return descend(start, loss, attempt)
+
+
+IMITATE = Objective(ImitateConfig, imitate)
 
 
 def examples(attempt: Attempt) -> list[Example]:
     """The distinct agreeing completions of each lesson, the commonest first and at most `rollouts` of them."""
     found: list[Example] = []
+    most = cast(ImitateConfig | GrpoConfig, attempt.config.objective).rollouts
     for lesson in attempt.lessons:
         agreeing = (one for one in lesson.rollouts if one.finished and _agrees(attempt, lesson, one))
-        counts = Counter(map(attempt.model.completion_ids, agreeing)).most_common(attempt.config.rollouts)
+        counts = Counter(map(attempt.model.completion_ids, agreeing)).most_common(most)
         total = sum(count for _, count in counts)
         found += [Example(lesson.problem.question, ids, lesson.trust * count / total) for ids, count in counts]
     if not found:
@@ -65,7 +72,7 @@ def _agrees(attempt: Attempt, lesson: Lesson, rollout: Rollout) -> bool:
     return attempt.score(lesson.problem.question, lesson.answer, rollout) >= HALF
 
 
-def _backward(model: Model, batch: list[Example], latent: Tensor) -> float:
+def _backward(model: Scorer, batch: list[Example], latent: Loaded) -> float:
     values, mask = model.log_probabilities(
         [example.question for example in batch], [example.completion for example in batch], latent
     )  # (B, T), (B, T)
@@ -73,7 +80,3 @@ def _backward(model: Model, batch: list[Example], latent: Tensor) -> float:
     loss = -(weights * token_mean(values, mask)).sum()
     loss.backward()
     return loss.item()
-
-
-def _tokens(model: Model, example: Example) -> int:
-    return len(model.prompt_ids(example.question)) + len(example.completion)

@@ -7,6 +7,7 @@ A stage takes records and returns new ones; a field never changes its meaning. T
 record: they live beside it, in the store.
 """
 
+from latent_memory_plugin._moved import forward
 from latent_memory_plugin.records.answer import Answer, Hit, Outcome, OutcomeStatus, Usage
 from latent_memory_plugin.records.base import Count, Share, new_id, of_look, question_hash
 from latent_memory_plugin.records.chat import Choice, Dialogue, Reference, Reply, ToolCall
@@ -23,7 +24,6 @@ from latent_memory_plugin.records.episode import (
 )
 from latent_memory_plugin.records.latent import (
     USABLE,
-    Candidate,
     Evicted,
     Holding,
     Latent,
@@ -39,7 +39,6 @@ __all__ = [
     "NOT_KEPT",
     "USABLE",
     "Answer",
-    "Candidate",
     "Choice",
     "Count",
     "Dialogue",
@@ -72,3 +71,5 @@ __all__ = [
     "of_look",
     "question_hash",
 ]
+
+__getattr__ = forward(__name__, "latent_memory_plugin.learning.work", "Candidate")

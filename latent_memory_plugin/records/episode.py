@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -14,13 +15,28 @@ MAX_QUESTION_CHARACTERS = 65_536
 NOT_KEPT = "(text not kept)"
 """Stands for a question whose text was not kept."""
 
+EXACT_THROWS = 1000
+"""Up to so many rollouts a probability is a sum of whole numbers; above, of floats."""
+LN_2 = math.log(2)
+
 EpisodeState = Literal["pending", "learnt", "refused", "failed"]
 
 
+@lru_cache(maxsize=4096)
 def lead_probability(ahead: int, behind: int) -> float:
     """P(p > 1/2) for p ~ Beta(ahead + 1, behind + 1): the chance that the leader of a count of two really leads."""
     throws = ahead + behind + 1
-    return sum(math.comb(throws, heads) for heads in range(ahead + 1)) / 2**throws
+    if throws <= EXACT_THROWS:
+        return sum(math.comb(throws, heads) for heads in range(ahead + 1)) / 2**throws
+    # The same sum from its largest term downwards, of the shorter tail; a term is the one before times a ratio below 1.
+    heads = min(ahead, behind)
+    term = math.exp(math.lgamma(throws + 1) - math.lgamma(heads + 1) - math.lgamma(throws - heads + 1) - throws * LN_2)
+    tail = 0.0
+    while heads >= 0 and term > tail * 1e-18:
+        tail += term
+        term *= heads / (throws - heads + 1)
+        heads -= 1
+    return tail if ahead < behind else 1 - tail
 
 
 class Problem(Frozen):

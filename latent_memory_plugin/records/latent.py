@@ -1,21 +1,17 @@
-"""What was learnt: `Trial`, `Latent`, `Candidate`, and its life after that: `Standing`, `Use`.
+"""What was learnt: `Trial`, `Latent`, and its life after that: `Standing`, `Use`.
 
 Legend: P latent tokens, H hidden size, D key size.
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
 from latent_memory_plugin.frozen import Frozen
 from latent_memory_plugin.records.base import Count, Share, new_id
 from latent_memory_plugin.records.episode import Vote
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Size = Annotated[int, Field(ge=1)]
 Time = Annotated[float, Field(ge=0.0, le=1e11)]
@@ -52,6 +48,11 @@ class Trial(Frozen):
         """Agreement after minus agreement before, -1 to 1."""
         return self.agreement_after - self.agreement_before
 
+    @classmethod
+    def untried(cls, reason: str) -> "Trial":
+        """The record of a trial that was not held, and why."""
+        return cls(episode_ids=(), agreement_before=0.0, agreement_after=0.0, answers=0, passed=False, reason=reason)
+
 
 class Latent(Frozen):
     """The record of one stored Latent. Its tensors and its key (D,), float32, lie beside it."""
@@ -74,6 +75,8 @@ class Latent(Frozen):
     """Name of the method that made the key."""
     problem_hash: str
     """SHA-256 of the first parent's question, where learning started from."""
+    problems: tuple[str, ...] = ()
+    """SHA-256 of the question of each parent; empty in files of schema 1."""
     vote: Vote
     """The vote of that parent."""
     trial: Trial
@@ -95,9 +98,9 @@ class Latent(Frozen):
     @classmethod
     def _one_tensor(cls, fields: Any) -> Any:
         """`shape=(P, H)` is that of the one tensor `latent`, as files of schema 1 have it."""
-        if not isinstance(fields, dict) or "shape" not in fields:
-            return fields
-        named = dict(cast("dict[str, Any]", fields))
+        named = dict(cast("dict[str, Any]", fields)) if isinstance(fields, dict) else {}
+        if "shape" not in named:
+            return cast(Any, fields)
         shape = named.pop("shape")
         return {"shapes": {"latent": shape}} | named
 
@@ -138,6 +141,8 @@ class Use(Frozen):
     """SHA-256 of the question."""
     answer: str | None
     """The answer given with the Latent."""
+    text: str | None = None
+    """The completion, where an external reward has to judge it; None elsewhere."""
     returned: bool = True
     """False where the caller was given the plain model's different answer instead."""
     correct: bool | None = None
@@ -179,18 +184,3 @@ class Holding:
     """Answers with it that were wrong."""
     last_use: float | None = None
     """When it was last read, as a Unix time in seconds; None where it never was."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What a plan came to, whatever becomes of it: a Latent as it would be stored, and its trial in it."""
-
-    latent: Latent
-    """Its record; its id is that of the attempt."""
-    tensors: "Mapping[str, np.ndarray]"
-    """By name, float32."""
-
-    @property
-    def tensor(self) -> "np.ndarray":
-        """The first of them: (P, H) of a soft prompt."""
-        return next(iter(self.tensors.values()))

@@ -26,11 +26,9 @@ class AnyStore(Protocol):
 
     def commit(self, episode: "Episode", key: "np.ndarray") -> None:
         """Journals a new episode; durable when it returns."""
-        ...
 
     def update(self, episode: "Episode") -> None:
         """Replaces an episode of the same id; durable when it returns."""
-        ...
 
     def episode(self, episode_id: str) -> "Episode":
         """The episode of that id."""
@@ -69,11 +67,9 @@ class AnyStore(Protocol):
 
     def dequeue(self, episode_id: str) -> None:
         """Takes an episode out of the queue; one that is not there is fine."""
-        ...
 
     def broke_off(self, episode_id: str, reason: str) -> None:
         """Counts an attempt at a queued episode that broke off."""
-        ...
 
     def give_up(self, episode_id: str, reason: str) -> bool:
         """Fails a queued episode; False where it was settled meanwhile."""
@@ -89,7 +85,6 @@ class AnyStore(Protocol):
 
     def put(self, latent: "Latent", tensors: "Mapping[str, np.ndarray]", key: "np.ndarray") -> None:
         """Stores a Latent with its tensors by name, float32, and its key (D,); durable when it returns."""
-        ...
 
     def latent(self, latent_id: str) -> "Latent":
         """The record of that id."""
@@ -111,9 +106,12 @@ class AnyStore(Protocol):
         """Ids of the usable Latents with the nearest keys and their cosine similarity, nearest first."""
         ...
 
+    def beside(self, latent_id: str, limit: int) -> list[tuple[str, float]]:
+        """The same for the key of a Latent, itself left out; needs no model."""
+        ...
+
     def stand(self, standing: "Standing") -> None:
         """Journals what a Latent may do now, also before it is put; durable when it returns."""
-        ...
 
     def standing(self, latent_id: str) -> "Standing":
         """What a Latent may do now; `live` where nothing was ever journaled of it."""
@@ -121,7 +119,6 @@ class AnyStore(Protocol):
 
     def record_uses(self, uses: "Sequence[Use]") -> None:
         """Journals answers that read a Latent; a use of the same answer and Latent is replaced."""
-        ...
 
     def uses(
         self, *, latent_id: str | None = None, answer_id: str | None = None, problem_hash: str | None = None
@@ -131,7 +128,6 @@ class AnyStore(Protocol):
 
     def remove(self, latent_id: str) -> None:
         """Deletes a Latent."""
-        ...
 
     def holdings(self) -> "list[Holding]":
         """Every Latent with its size and what its answers came to."""
@@ -139,8 +135,6 @@ class AnyStore(Protocol):
 
     def evict(self, evicted: "Evicted") -> None:
         """Journals why a Latent goes, and deletes it."""
-        ...
 
     def close(self) -> None:
         """Releases the root."""
-        ...

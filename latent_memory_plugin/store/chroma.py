@@ -1,13 +1,17 @@
 """The one door to Chroma, here embedded in the process. `served.py` is the same door with a server behind it."""
 
+import hashlib
+import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from latent_memory_plugin.store.clean import CleanNote
-from latent_memory_plugin.store.disk import writing
+from latent_memory_plugin.errors import StoreWriteError
+from latent_memory_plugin.store.disk import delete_files, sync_file, write_file, writing
 
 if TYPE_CHECKING:
     from chromadb.api.client import Client
@@ -15,6 +19,17 @@ if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
 Result = TypeVar("Result")
+
+NOTE = "clean.json"
+"""Lies in Chroma's folder and says what its collections held when it was closed, so that an opening need not fetch
+every vector. It is written last, once everything else there is on the disk, and deleted before Chroma starts: a process
+that is killed leaves none. It holds for the files as they were, by size and time: of a folder that was changed,
+replaced or copied since, it says nothing."""
+
+NOTE_SCHEMA = 1
+"""Version of the note."""
+
+_log = logging.getLogger(__name__)
 
 _GRAPH: "CreateHNSWConfiguration" = {
     "space": "cosine",
@@ -36,6 +51,15 @@ class Chroma:
     page = 5_000
     """Keys that are written or fetched at once: embedded, Chroma takes up to 5,461; a server, 40 MB in a request."""
 
+    portion = 100
+    """Keys that are written at once where other threads wait meanwhile: Chroma holds the interpreter, 0.3 ms a key."""
+
+    pause_seconds = 0.01
+    """Between two such portions, for those threads."""
+
+    leaves_note: ClassVar[bool] = True
+    """False where nothing is known of what the collections hold when they are opened again."""
+
     graph: "ClassVar[CreateHNSWConfiguration]" = _GRAPH
     """How the collections that this process makes search and save."""
 
@@ -43,8 +67,8 @@ class Chroma:
         self.folder = folder
         self.place = str(folder)
         """Where the index is, for messages."""
-        self.clean = CleanNote(folder)
-        """What its collections held when it was last closed."""
+        self.digests: dict[str, str] = {}
+        """What collections are known to hold: the `digest` of their ids."""
         self.stops = 0
         """How often a client was stopped: a collection is of no use after the stop of its client."""
         self._client: Client | None = None
@@ -71,35 +95,34 @@ class Chroma:
         """Deletes the collection of this name; none is fine."""
         from chromadb.errors import NotFoundError
 
-        self.clean.forget(name)
+        self.digests.pop(name, None)
         if self._client is not None:
             with suppress(NotFoundError):
                 self._client.delete_collection(name)
 
     def wipe(self) -> None:
         """Deletes every collection of every namespace, and the folder with them."""
-        self.clean.drop()
-        self.close()
+        self.close(in_order=False)
         with writing(self.folder):
             if self.folder.is_dir() and not self.folder.is_symlink():
                 shutil.rmtree(self.folder)
             else:
                 self.folder.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Stops the client; the next use starts another one."""
+    def close(self, in_order: bool = True) -> None:
+        """Stops the client; the next use starts another one, which believes what is known where this was in order."""
         client, self._client = self._client, None
+        known, self.digests = self.digests if in_order else {}, {}
         if client is not None:
             self.stops += 1
             client.close()
-            self.clean.close()
+            if self.leaves_note and known:
+                self._leave_note(known)
 
     def abandon(self) -> None:
-        """Stops a client that failed, and believes nothing of what it said: after a full disk it waits for itself
-        without end in its next write."""
-        self.clean.drop()
+        """Stops a client that failed: after a full disk it waits for itself without end in its next write."""
         try:
-            self.close()
+            self.close(in_order=False)
         except BaseException as exc:
             if not is_of_chroma(exc):
                 raise
@@ -109,13 +132,60 @@ class Chroma:
         return action()
 
     def _start(self) -> "Client":
-        self.clean.open()
+        note = self.folder / NOTE
+        if note.is_file():
+            self.digests = self._noted(note)
+            delete_files([note])
         return _start(self.folder)
+
+    def _noted(self, note: Path) -> dict[str, str]:
+        try:
+            said: Any = json.loads(note.read_bytes())
+            believed = said["schema"] == NOTE_SCHEMA and said["files"] == self._files()
+            return {str(name): str(known) for name, known in said["collections"].items()} if believed else {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {}
+
+    def _leave_note(self, known: dict[str, str]) -> None:
+        """Where that fails, the next opening fetches what there is."""
+        try:
+            with writing(self.folder):
+                for path in self._paths():  # Chroma does not wait until its graphs are on the disk
+                    sync_file(path)
+                note = {"schema": NOTE_SCHEMA, "files": self._files(), "collections": known}
+            write_file(self.folder / NOTE, json.dumps(note).encode())
+        except StoreWriteError as exc:
+            _log.warning("no note of what the index holds: %s", exc)
+
+    def _files(self) -> dict[str, list[int]]:
+        """Size and time of change, in nanoseconds, of every file of Chroma's."""
+        found = {str(path.relative_to(self.folder)): path.stat() for path in self._paths()}
+        return {name: [status.st_size, status.st_mtime_ns] for name, status in found.items()}
+
+    def _paths(self) -> Iterator[Path]:
+        return (path for path in self.folder.rglob("*") if path.is_file() and path.name != NOTE)
+
+
+def digest(ids: Iterable[str]) -> str:
+    """How many ids, and the SHA-256 of them in order."""
+    ordered = sorted(ids)
+    return f"{len(ordered)}:{hashlib.sha256(chr(10).join(ordered).encode()).hexdigest()}"
+
+
+class BrokenIndexError(Exception):
+    """What Chroma gives back is not what it was given."""
 
 
 def is_of_chroma(error: BaseException) -> bool:
-    """Whether an error may be Chroma's own: they have no common base, and panics of its Rust part are no Exception."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    """Whether an error was raised inside Chroma or its Rust part, whose panics are no Exception, or says that what it
+    holds is broken. A lack of memory or of a package is nobody's broken index."""
+    if isinstance(error, BrokenIndexError):
+        return True
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        return False
+    modules = (str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__))
+    inside = any(module.partition(".")[0].startswith("chromadb") for module in modules)
+    return inside and not isinstance(error, (MemoryError, ImportError))
 
 
 def _start(folder: Path) -> "Client":

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from latent_memory_plugin.errors import StoreLockedError
 from latent_memory_plugin.store.access import Access
-from latent_memory_plugin.store.disk import delete_file, make_folder, write_file, writing
+from latent_memory_plugin.store.disk import delete_files, file_identity, make_folder, write_file, writing
 
 FOLDER = "lock.d"
 """Holds the locks of processes that share a server. No namespace has a folder of this name."""
@@ -41,6 +41,8 @@ class Ownership:
         # Not thread-local: the thread that closes the last store need not be the one that opened the first.
         self._lock = _lock(root / "lock")
         self._own = _lock(self._lock_of(self.token))
+        # Which file the lock is that is held as long as the root is open: its number is given to no other meanwhile.
+        self._held: tuple[int, int] | None = None
 
     def take(self) -> None:
         """Waits as long as the access allows. Raises StoreLockedError, StoreWriteError."""
@@ -53,23 +55,32 @@ class Ownership:
                     "it with the same chroma='http://host:port' in every process; read_only=True looks at it meanwhile."
                 )
             time.sleep(_POLL_SECONDS)
+        self._held = file_identity(self._held_path)
+
+    @property
+    def in_place(self) -> bool:
+        """False where the root was deleted or moved since it was taken."""
+        return self._held is None or file_identity(self._held_path) == self._held
 
     def release(self) -> None:
         """Gives the root back. Raises StoreWriteError."""
+        here = self.in_place  # else the files at its path are those of another root
         try:
-            if self._access.chroma:
-                delete_file(self._said_by(self.token))
-            else:
-                delete_file(self._owner)
+            if here:
+                delete_files([self._said_by(self.token) if self._access.chroma else self._owner])
         finally:
             self._lock.release()
             self._own.release()
-        if self._access.chroma:
-            delete_file(self._lock_of(self.token))
+        if here and self._access.chroma:
+            delete_files([self._lock_of(self.token)])
 
     def alive(self, token: str) -> bool:
         """Whether the process of that token still has the root open, with a server."""
         return token == self.token or _is_held(self._lock_of(token))
+
+    @property
+    def _held_path(self) -> Path:
+        return self._lock_of(self.token) if self._access.chroma else self._root / "lock"
 
     def _attempt(self) -> str:
         """Takes the root; otherwise says who has it."""
@@ -99,15 +110,14 @@ class Ownership:
         make_folder(self._root / FOLDER)
         self._own.acquire()
         _write(self._said_by(self.token), fields | {"chroma": self._access.chroma})
-        delete_file(self._owner)  # of an owner that was killed
+        delete_files([self._owner])  # of an owner that was killed
 
     def _obstacle(self) -> str:
         """A live process with a server that this one would not share; what the dead ones left is deleted."""
         for lock in sorted((self._root / FOLDER).glob("*.lock")):
             said = self._said_by(lock.stem)
             if not _is_held(lock):
-                delete_file(said)
-                delete_file(lock)
+                delete_files([said, lock])
             elif (server := _fields(said).get("chroma")) != self._access.chroma:
                 return f"{_described(said)} with the server {server!r}"
         return ""

@@ -1,7 +1,7 @@
-"""The bytes of a Latent file: its tensors and, in the header, its whole record, as safetensors lays them out.
+"""The bytes of a Latent file: its tensors, its key and, in the header, its whole record, as safetensors lays them out.
 
 Whatever bytes come, reading them ends at once, with all they hold or with one error of this library: each bound is
-checked before what it bounds is parsed. Legend: P latent tokens, H hidden size, D key size.
+checked before what it bounds is parsed; how the tensors lie in the file is checked by safetensors. Legend: D key size.
 """
 
 import hashlib
@@ -9,21 +9,22 @@ import json
 import os
 import re
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from latent_memory_plugin.errors import CorruptError, InputError, StoreError
 from latent_memory_plugin.records import Latent
 from latent_memory_plugin.store.disk import reading
 from latent_memory_plugin.store.schema import newer
 
-SCHEMA = 1
-"""Version of the header."""
+SCHEMA = 2
+"""Version of the header. Files of version 1 hold one tensor, `latent`, whose shape their record calls `shape`."""
 
 MAX_HEADER_BYTES = 1 << 20
 """A header is about 2 KiB and grows by 35 bytes with every episode that it names."""
@@ -35,14 +36,19 @@ MAX_VALUE = 1e4
 """No value is further from 0. Input embeddings stay below a few hundred also where a model scales them by √H, keys have
 unit length, and float16 ends at 65,504."""
 
+KEY = "key"
+"""The name of the key among the tensors."""
+
 _LENGTH_BYTES = 8
 _FIRST_READ_BYTES = 4096
-_FLOAT32 = np.dtype("<f4")
 _MAX_DIGITS = 20
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _NEVER_ASSUMED = {"id", "form", "dtype", "created"}
-_NAMES = {"__metadata__", "latent", "key"}, {"schema", "sha256", "record"}
-_SLOT = {"dtype", "shape", "data_offsets"}
+_TEXTS = {"schema", "sha256", "record"}
+
+Tensors = Mapping[str, np.ndarray]
+"""By name, float32; their names and shapes are in the record of their Latent."""
 
 
 class Header(NamedTuple):
@@ -53,35 +59,53 @@ class Header(NamedTuple):
     record: str
     """Its text, which the hash covers."""
     sha256: str
-    """Hash of record, tensor and key, not compared with them yet."""
-    starts: tuple[int, int]
-    """Where the tensor and the key begin, in bytes from the beginning of the file."""
-    key_values: int
-    """D."""
+    """Hash of record, tensors and key, not compared with them yet."""
 
 
-def pack(latent: Latent, tensor: np.ndarray, key: np.ndarray) -> bytes:
-    """The file of a Latent: tensor (P, H) and key (D,) float32. Raises InputError where `unpack` would refuse it."""
+class Content(NamedTuple):
+    """What a Latent file holds, checked against its hash."""
+
+    latent: Latent
+    """The record."""
+    tensors: dict[str, np.ndarray]
+    """By name, float32, in the order of the record's shapes."""
+    key: np.ndarray
+    """(D,) float32."""
+
+
+def pack(latent: Latent, tensors: Tensors, key: np.ndarray) -> bytes:
+    """The file of a Latent: tensors of the record's names and shapes, and key (D,), all float32. Raises InputError
+    where `unpack` would refuse it."""
     record = latent.model_dump_json()
-    metadata = {"schema": str(SCHEMA), "sha256": _digest(record, tensor, key), "record": record}
-    content = save({"latent": tensor, "key": key}, metadata=metadata)
-    if flaw := _oversized(tensor.size, key.size, len(content), _header_bytes(content)) or _extreme(tensor, key):
+    metadata = {"schema": str(SCHEMA), "sha256": _digest(record, tensors, key), "record": record}
+    flaw = _misnamed(latent) or _extreme(tensors, key)
+    content = b"" if flaw else save({**tensors, KEY: key}, metadata=metadata)
+    size = sum(array.nbytes for array in tensors.values())
+    if flaw := flaw or _oversized(size, key.nbytes, len(content), _header_bytes(content)):
         raise InputError(f"The Latent {latent.id} cannot be stored: {flaw}.")
     return content
 
 
-def unpack(content: bytes, where: Path) -> tuple[Latent, np.ndarray, np.ndarray]:
-    """Record, tensor (P, H) and key (D,) float32 of a whole file, its hash and values checked; `where` is for errors.
-    Raises CorruptError, and StoreError where the schema is newer."""
+def unpack(content: bytes, where: Path) -> Content:
+    """All of a whole file, its hash and values checked; `where` is for errors. Raises CorruptError, and StoreError
+    where the schema is newer."""
     header = parse(content, len(content), where)
-    shape, (first, second) = header.latent.shape, header.starts
-    tensor = np.frombuffer(content, _FLOAT32, shape[0] * shape[1], first).reshape(shape).astype(np.float32)  # (P, H)
-    key = np.frombuffer(content, _FLOAT32, header.key_values, second).astype(np.float32)  # (D,)
-    if header.sha256 != _digest(header.record, tensor, key):
+    try:
+        arrays = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as exc:
+        raise corrupt(where, f"its tensors cannot be read ({exc})") from exc
+    if wrong := [f"{name!r} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]:
+        raise corrupt(where, f"its tensor {wrong[0]:.200}, not float32")
+    shapes, key = header.latent.shapes, np.array(arrays.pop(KEY), np.float32)  # (D,)
+    if {name: array.shape for name, array in arrays.items()} != shapes or key.ndim != 1 or not key.size:
+        found = {name: array.shape for name, array in (*arrays.items(), (KEY, key))}
+        raise corrupt(where, f"its tensors have the shapes {found!s:.300}, not {shapes!s:.300} and (D,)")
+    tensors = {name: np.array(arrays[name], np.float32) for name in shapes}
+    if header.sha256 != _digest(header.record, tensors, key):
         raise corrupt(where, "its content does not match the SHA-256 in its header")
-    if flaw := _extreme(tensor, key):
+    if flaw := _oversized(0, key.nbytes, 0, 0) or _extreme(tensors, key):
         raise corrupt(where, flaw)
-    return header.latent, tensor, key
+    return Content(header.latent, tensors, key)
 
 
 def parse(content: bytes, size: int, where: Path) -> Header:
@@ -93,15 +117,16 @@ def parse(content: bytes, size: int, where: Path) -> Header:
     if end > min(size, len(content)):
         raise corrupt(where, f"it ends within its header, after {min(size, len(content)):,} of {end:,} bytes")
     fields = _json(content[_LENGTH_BYTES:end], where)
-    metadata = _metadata(fields, where)
+    metadata = _metadata(fields.pop("__metadata__", None), where)
     try:
         latent = Latent.from_json(metadata["record"].encode())
     except (InputError, UnicodeEncodeError) as exc:
         raise corrupt(where, str(exc)) from exc
     if missing := _NEVER_ASSUMED - latent.model_fields_set:
         raise corrupt(where, f"its record does not say {', '.join(sorted(missing))}")
-    starts, key_values = _layout(fields, latent, size - end, where)
-    return Header(latent, metadata["record"], metadata["sha256"], (end + starts[0], end + starts[1]), key_values)
+    if flaw := _misnamed(latent) or _misplaced(fields, latent, size - end):
+        raise corrupt(where, flaw)
+    return Header(latent, metadata["record"], metadata["sha256"])
 
 
 def read_header(path: Path) -> Header:
@@ -169,18 +194,17 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _metadata(fields: dict[str, Any], where: Path) -> dict[str, str]:
-    """Schema, hash and record, all texts, of the newest schema known."""
-    found = fields.get("__metadata__")
+def _metadata(found: Any, where: Path) -> dict[str, str]:
+    """Schema, hash and record, all texts, of a schema that is known."""
     metadata = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     schema = metadata.get("schema")
-    if isinstance(schema, str) and _NUMBER.fullmatch(schema) and int(schema) > SCHEMA:
+    number = int(schema) if isinstance(schema, str) and _NUMBER.fullmatch(schema) else 0
+    if number > SCHEMA:
         raise StoreError(newer(where, schema, SCHEMA, _writer(metadata)))
-    if schema != str(SCHEMA):
-        raise corrupt(where, f"its schema is {schema!r:.80}, not {SCHEMA}")
-    if (fields.keys(), metadata.keys()) != _NAMES or not all(isinstance(text, str) for text in metadata.values()):
-        names = sorted([*fields, *metadata])
-        raise corrupt(where, f"its header has {names!r:.200}, not record, hash and schema as texts, a latent and a key")
+    if not number:
+        raise corrupt(where, f"its schema is {schema!r:.80}, not 1 to {SCHEMA}")
+    if metadata.keys() != _TEXTS or not all(isinstance(text, str) for text in metadata.values()):
+        raise corrupt(where, f"its header has {sorted(metadata)!r:.200}, not record, hash and schema as texts")
     return metadata
 
 
@@ -192,40 +216,29 @@ def _writer(metadata: dict[str, Any]) -> object:
         return None
 
 
-def _layout(fields: dict[str, Any], latent: Latent, size: int, where: Path) -> tuple[tuple[int, int], int]:
-    """Where tensor and key begin among the `size` bytes of both, and D. They fill them without gap or overlap."""
-    shape, first, last = _slot(fields, "latent", where)
-    key_shape, key_first, key_last = _slot(fields, "key", where)
-    if shape != latent.shape or len(key_shape) != 1 or 0 in key_shape:
-        found = f"{shape!s:.100} and {key_shape!s:.100}"
-        raise corrupt(where, f"its tensors have the shapes {found}, not {latent.shape} and (D,)")
-    count, key_count = shape[0] * shape[1], key_shape[0]
-    if flaw := _oversized(count, key_count, 0, 0):
-        raise corrupt(where, flaw)
-    spans = [(0, 4 * count), (4 * count, size)], [(4 * key_count, size), (0, 4 * key_count)]
-    if size != 4 * (count + key_count) or [(first, last), (key_first, key_last)] not in spans:
-        said = f"{first}–{last} and {key_first}–{key_last}"
-        raise corrupt(where, f"{count:,} and {key_count:,} numbers do not lie at the bytes {said} of {size:,}")
-    return (first, key_first), key_count
+def _misnamed(latent: Latent) -> str:
+    """Which tensor has a name that none may have, in words; nothing where all are fine."""
+    wrong = [name for name in latent.shapes if name == KEY or not _NAME.fullmatch(name)]
+    return f"a tensor is called {wrong[0]!r:.80}, not by small letters, digits and '_' or by {KEY!r}" if wrong else ""
 
 
-def _slot(fields: dict[str, Any], name: str, where: Path) -> tuple[tuple[int, ...], int, int]:
-    """Shape, first byte and end of a tensor, as the header has them."""
-    match fields[name]:
-        case {"dtype": "F32", "shape": [*shape], "data_offsets": [first, last]} if len(fields[name]) == len(_SLOT):
-            if all(type(number) is int and number >= 0 for number in (*shape, first, last)):
-                return tuple(shape), first, last
-        case _:
-            pass
-    raise corrupt(where, f"its tensor {name!r} is {fields[name]!r:.200}, not F32 with a shape and two offsets")
+def _misplaced(fields: Mapping[str, Any], latent: Latent, size: int) -> str:
+    """What shows without reading them that the tensors are not those of the record, or do not fill `size` bytes."""
+    if set(fields) != {*latent.shapes, KEY}:
+        return f"its tensors are {sorted(fields)!r:.200}, not {sorted(latent.shapes)!r:.200} and {KEY!r}"
+    try:
+        end = max(slot["data_offsets"][1] for slot in fields.values())
+    except (TypeError, KeyError, IndexError) as exc:
+        return f"its header does not say where its tensors lie ({exc!r})"
+    return "" if end == size else f"its tensors end at byte {end!r:.80} of {size:,}"
 
 
-def _oversized(values: int, key_values: int, file_bytes: int, header_bytes: int) -> str:
+def _oversized(tensor_bytes: int, key_bytes: int, file_bytes: int, header_bytes: int) -> str:
     """Which bound is broken, in words; nothing where none is."""
     for what, found, bound in (
         ("its header", header_bytes, MAX_HEADER_BYTES),
-        ("its tensor", 4 * values, MAX_FILE_BYTES),
-        ("its key", 4 * key_values, 4 * MAX_KEY_VALUES),
+        ("its tensors", tensor_bytes, MAX_FILE_BYTES),
+        ("its key", key_bytes, 4 * MAX_KEY_VALUES),
         ("the file", file_bytes, MAX_FILE_BYTES),
     ):
         if found > bound:
@@ -233,18 +246,19 @@ def _oversized(values: int, key_values: int, file_bytes: int, header_bytes: int)
     return ""
 
 
-def _extreme(tensor: np.ndarray, key: np.ndarray) -> str:
+def _extreme(tensors: Tensors, key: np.ndarray) -> str:
     """Which values are not finite or too large, in words; nothing where none is."""
-    for name, values in (("tensor", tensor), ("key", key)):
+    for what, values in (*((f"tensor {name!r}", array) for name, array in tensors.items()), (KEY, key)):
         if not np.isfinite(values).all():
-            return f"its {name} holds values that are not finite"
+            return f"its {what} holds values that are not finite"
         if (largest := float(np.abs(values).max())) > MAX_VALUE:
-            return f"its {name} holds a value of {largest:.3g}, at most {MAX_VALUE:g} is allowed"
+            return f"its {what} holds a value of {largest:.3g}, at most {MAX_VALUE:g} is allowed"
     return ""
 
 
-def _digest(record: str, tensor: np.ndarray, key: np.ndarray) -> str:
+def _digest(record: str, tensors: Tensors, key: np.ndarray) -> str:
+    """Of the record, the tensors in the order of their names, and the key."""
     digest = hashlib.sha256(record.encode())
-    for array in (tensor, key):
-        digest.update(array.astype(_FLOAT32).tobytes())
+    for array in (*(tensors[name] for name in sorted(tensors)), key):
+        digest.update(array.astype("<f4").tobytes())
     return digest.hexdigest()

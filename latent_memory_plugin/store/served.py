@@ -32,7 +32,8 @@ class ServedChroma(Chroma):
     The names of its collections begin with the identity of the root, so that several roots may share one server.
     """
 
-    page = 500
+    page = portion = 500
+    leaves_note = False
 
     def __init__(self, url: str, identity: Callable[[], str]) -> None:
         super().__init__(Path())
@@ -57,7 +58,7 @@ class ServedChroma(Chroma):
 
     def wipe(self) -> None:
         """Closes the client. What is on the server may belong to others and stays."""
-        self.close()
+        self.close(in_order=False)
 
     def reaching(self, action: Callable[[], Result]) -> Result:
         """The result of the action, tried again while the server does not answer; a server that has not answered

@@ -2,7 +2,7 @@
 
     model = FakeModel({"sum: 1+1": ("2", "3")})     # answers "2" or "3", evenly
 
-`FakeModel` stands for `model.LanguageModel`, `InMemoryStore` for `store.Store`.
+`FakeModel` stands for `engines.hf.LanguageModel`, `InMemoryStore` for `store.Store`.
 """
 
 from latent_memory_plugin.testing.model import FIRST, SECOND, FakeModel

@@ -1,4 +1,4 @@
-"""A fake of `model.LanguageModel`, in which learning is real."""
+"""A fake of `engines.hf.LanguageModel`, in which learning is real."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.engines.base import Conversation
+from latent_memory_plugin.engines import cancellation
+from latent_memory_plugin.engines.base import Conversation, Readable
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.forms import entry
 from latent_memory_plugin.records import Dialogue, Rollout
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ KEY_SIZE = 64
 class FakeModel:
     """A model with two answers per question, whose one parameter a Latent moves.
 
-    With the Latent's mean m it gives the first answer with probability 1 / (1 + exp(-bias - 4 m)), so learning is real:
-    imitating the first answer raises m, which helps where the first answer wins the vote and harms elsewhere. The key
-    of a question is a fixed random direction of its topic, the text before the first colon.
+    With the mean m of what a Latent enters with it gives the first answer with probability 1 / (1 + exp(-bias - 4 m)),
+    so learning is real: imitating the first answer raises m, which helps where the first answer wins the vote and harms
+    elsewhere. The key of a question is a fixed random direction of its topic, the text before the first colon.
     """
 
     answers: Mapping[str, tuple[str, str]]
@@ -46,6 +48,10 @@ class FakeModel:
     """Tokens that prompt, Latent and completion may have together; only what learning accepts depends on it."""
     biases: Mapping[str, float] = field(default_factory=dict[str, float])
     """Question → its own log-odds, in place of `bias`."""
+    takes: frozenset[str] = frozenset({"vectors"})
+    """The fields of `forms.Entry` that it reads."""
+    former_fingerprints: tuple[str, ...] = ()
+    """What older versions would have stored as its fingerprint."""
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """One token per word."""
@@ -68,17 +74,18 @@ class FakeModel:
     def sample(
         self,
         conversations: Sequence[Conversation],
-        latents: "Sequence[Tensor | None]",
+        latents: Sequence[Readable],
         n: int,
         sampling: SamplingConfig,
         seed: int,
     ) -> list[list[Rollout]]:
         """`n` rollouts per question, at temperature 0 the likelier answer each time."""
+        cancellation.check()
         pairs = zip(map(_question, conversations), latents, strict=True)
         return [self._rollouts(question, self._odds(question, latent), n, sampling, seed) for question, latent in pairs]
 
     def stream(
-        self, conversation: Conversation, latent: "Tensor | None", sampling: SamplingConfig, seed: int
+        self, conversation: Conversation, latent: Readable, sampling: SamplingConfig, seed: int
     ) -> Iterator[Rollout]:
         """One token, and so one step."""
         return iter(self.sample([conversation], [latent], 1, sampling, seed)[0])
@@ -88,13 +95,15 @@ class FakeModel:
         return rollout.text
 
     def log_probabilities(
-        self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: "Tensor | None"
+        self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: Readable
     ) -> "tuple[Tensor, Tensor]":
         """(B, 1) log-probabilities and mask."""
         import torch
 
+        cancellation.check()
+        vectors = entry(latent, self, finite=False).vectors
         plain = torch.tensor([[self._odds(_question(one), None)] for one in conversations])  # (B, 1)
-        odds = plain if latent is None else plain + 4 * latent.mean()  # (B, 1)
+        odds = plain if vectors is None else plain + 4 * vectors.mean()  # (B, 1)
         signs = torch.tensor([[1.0 if ids[0] == FIRST else -1.0] for ids in completions])  # (B, 1)
         return torch.nn.functional.logsigmoid(signs * odds), torch.ones(len(completions), 1, dtype=torch.bool)
 
@@ -104,11 +113,12 @@ class FakeModel:
 
     def keys(self, conversations: Sequence[Conversation]) -> np.ndarray:
         """(N, D) float32."""
+        cancellation.check()
         return np.stack([_direction(_question(one).split(":")[0]) for one in conversations])  # (N, D)
 
-    def _odds(self, question: str, latent: "Tensor | None") -> float:
-        plain = float(self.biases.get(question, self.bias))
-        return plain if latent is None else plain + 4 * float(latent.mean())
+    def _odds(self, question: str, latent: Readable) -> float:
+        plain, vectors = float(self.biases.get(question, self.bias)), entry(latent, self).vectors
+        return plain if vectors is None else plain + 4 * float(vectors.detach().mean())
 
     def _rollouts(self, question: str, odds: float, n: int, sampling: SamplingConfig, seed: int) -> list[Rollout]:
         if question not in self.answers:

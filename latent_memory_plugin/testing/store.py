@@ -4,12 +4,23 @@ import threading
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from latent_memory_plugin.errors import NotFoundError
-from latent_memory_plugin.records import USABLE, Episode, EpisodeState, Evicted, Holding, Latent, Queued, Standing, Use
+from latent_memory_plugin.records import (
+    USABLE,
+    Episode,
+    EpisodeState,
+    Evicted,
+    Holding,
+    Latent,
+    Neighbour,
+    Queued,
+    Standing,
+    Use,
+)
 
 Kept = TypeVar("Kept")
 
@@ -21,7 +32,7 @@ class InMemoryStore:
     _episodes: dict[str, Episode] = field(default_factory=dict[str, Episode])
     _episode_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     _latents: dict[str, Latent] = field(default_factory=dict[str, Latent])
-    _tensors: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    _tensors: dict[str, dict[str, np.ndarray]] = field(default_factory=dict[str, dict[str, np.ndarray]])
     _latent_keys: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     _standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     _uses: dict[tuple[str, str], Use] = field(default_factory=dict[tuple[str, str], Use])
@@ -39,6 +50,15 @@ class InMemoryStore:
         if episode.state != "pending":
             self.dequeue(episode.id)
 
+    def settle(self, episode_id: str, state: EpisodeState, reason: str, attempt: str | None = None) -> bool:
+        """Changes a pending episode."""
+        with self._guard:
+            known = self._episodes.get(episode_id)
+            if known is None or known.state != "pending":
+                return False
+            self.update(known.model_copy(update={"state": state, "reason": reason, "attempt": attempt}))
+        return True
+
     def episode(self, episode_id: str) -> Episode:
         """The episode of that id."""
         return _get(self._episodes, episode_id)
@@ -51,9 +71,10 @@ class InMemoryStore:
         """(D,)."""
         return _get(self._episode_keys, episode_id)
 
-    def near_episodes(self, key: np.ndarray, limit: int) -> list[tuple[Episode, float]]:
+    def neighbours(self, key: np.ndarray, least: float) -> list[Neighbour]:
         """Nearest first."""
-        return [(self._episodes[one], similarity) for one, similarity in _nearest(self._episode_keys, key, limit)]
+        ranked = _ranked(self._episode_keys, key)
+        return [_neighbour(self._episodes[one], similarity) for one, similarity in ranked if similarity >= least]
 
     def enqueue(self, episode_id: str, limit: int) -> bool:
         """Appends an episode to the queue, once."""
@@ -87,11 +108,8 @@ class InMemoryStore:
 
     def give_up(self, episode_id: str, reason: str) -> bool:
         """Fails a pending episode."""
-        with self._guard:
-            pending = self.episode(episode_id).state == "pending"
-            if pending:
-                self.update(self.episode(episode_id).model_copy(update={"state": "failed", "reason": reason}))
-        return pending
+        self.dequeue(episode_id)
+        return self.settle(episode_id, "failed", reason)
 
     @contextmanager
     def claimed(self, episode_ids: Sequence[str]) -> Generator[list[str], None, None]:
@@ -104,16 +122,17 @@ class InMemoryStore:
         with self._guard:
             yield
 
-    def put(self, latent: Latent, tensor: np.ndarray, key: np.ndarray) -> None:
+    def put(self, latent: Latent, tensors: Mapping[str, np.ndarray] | np.ndarray, key: np.ndarray) -> None:
         """Keeps a Latent."""
-        self._latents[latent.id], self._tensors[latent.id], self._latent_keys[latent.id] = latent, tensor, key
+        named = {"latent": tensors} if isinstance(tensors, np.ndarray) else dict(tensors)
+        self._latents[latent.id], self._tensors[latent.id], self._latent_keys[latent.id] = latent, named, key
 
     def latent(self, latent_id: str) -> Latent:
         """The record of that id."""
         return _get(self._latents, latent_id)
 
-    def tensor(self, latent_id: str) -> np.ndarray:
-        """(P, H)."""
+    def tensors(self, latent_id: str) -> dict[str, np.ndarray]:
+        """By name."""
         return _get(self._tensors, latent_id)
 
     def latents(self) -> Iterator[Latent]:
@@ -127,7 +146,12 @@ class InMemoryStore:
     def nearest(self, key: np.ndarray, limit: int = 1) -> list[tuple[str, float]]:
         """Nearest first, usable ones alone."""
         keys = {one: other for one, other in self._latent_keys.items() if self.standing(one).state in USABLE}
-        return _nearest(keys, key, limit)
+        return _ranked(keys, key)[:limit]
+
+    def beside(self, latent_id: str, limit: int) -> list[tuple[str, float]]:
+        """Nearest first, usable ones alone."""
+        found = self.nearest(self.latent_key(latent_id), limit + 1)
+        return [one for one in found if one[0] != latent_id][:limit]
 
     def stand(self, standing: Standing) -> None:
         """Keeps what a Latent may do now."""
@@ -154,7 +178,8 @@ class InMemoryStore:
         """Forgets a Latent, its standing and its uses."""
         if latent_id not in self._standings and not self.uses(latent_id=latent_id):
             self.latent(latent_id)
-        for kept in (self._latents, self._tensors, self._latent_keys, self._standings):
+        every: tuple[dict[str, Any], ...] = (self._latents, self._tensors, self._latent_keys, self._standings)
+        for kept in every:
             kept.pop(latent_id, None)
         self._uses = {pair: use for pair, use in self._uses.items() if use.latent_id != latent_id}
 
@@ -170,10 +195,13 @@ class InMemoryStore:
         """Nothing to release."""
 
     def _holding(self, latent: Latent) -> Holding:
-        uses = self.uses(latent_id=latent.id)
+        uses, arrays = (
+            self.uses(latent_id=latent.id),
+            (*self._tensors[latent.id].values(), self._latent_keys[latent.id]),
+        )
         return Holding(
             latent_id=latent.id,
-            bytes=self._tensors[latent.id].nbytes + self._latent_keys[latent.id].nbytes,
+            bytes=sum(array.nbytes for array in arrays),
             stored=latent.created,
             state=self.standing(latent.id).state,
             wins=sum(use.correct is True for use in uses),
@@ -188,6 +216,18 @@ def _get(kept: Mapping[str, Kept], wanted: str) -> Kept:
     return kept[wanted]
 
 
-def _nearest(keys: Mapping[str, np.ndarray], key: np.ndarray, limit: int) -> list[tuple[str, float]]:
-    ranked = sorted(((name, float(key @ other)) for name, other in keys.items()), key=lambda pair: -pair[1])
-    return ranked[:limit]
+def _ranked(keys: Mapping[str, np.ndarray], key: np.ndarray) -> list[tuple[str, float]]:
+    cosines = ((name, float(key @ other)) for name, other in keys.items())
+    return sorted(((name, min(1.0, max(-1.0, cosine))) for name, cosine in cosines), key=lambda pair: -pair[1])
+
+
+def _neighbour(episode: Episode, similarity: float) -> Neighbour:
+    return Neighbour(
+        id=episode.id,
+        problem_hash=episode.problem.hash,
+        has_text=episode.problem.has_text,
+        vote=episode.vote,
+        state=episode.state,
+        attempt=episode.attempt,
+        similarity=similarity,
+    )

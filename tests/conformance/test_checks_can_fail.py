@@ -1,6 +1,7 @@
 """Each check fails for a model that is wrong in the way it looks for, and passes for the same model left alone."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,6 +25,7 @@ from latent_memory_plugin.engines.hf.cache import spread
 from latent_memory_plugin.engines.hf.engine import Engine, Inputs
 from latent_memory_plugin.engines.hf.prompts import Prompt, Prompts
 from latent_memory_plugin.engines.hf.rows import Row, assemble
+from latent_memory_plugin.forms import Tensors
 
 THINKING = "{% if enable_thinking %}{% endif %}"
 
@@ -103,7 +105,6 @@ def deaf(patch: pytest.MonkeyPatch) -> None:
 
 
 def unlimited(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(door.LanguageModel, "_check_length", lambda *_: None)
     patch.setattr(door.LanguageModel, "sample", lambda *_, **__: [])
 
 
@@ -119,16 +120,21 @@ def one_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writing, "end_token_ids", lambda *_: (2, 9))
 
 
-def careless(patch: pytest.MonkeyPatch) -> None:
-    def learn(attempt: Any, start: torch.Tensor) -> torch.Tensor:
-        next(iter(attempt.model._engine.model.parameters())).data[0, 0] += 1e-3
-        return start + 1
+def objective(train: Callable[[Any, Tensors], Tensors]) -> SimpleNamespace:
+    """The registry of objectives, in which each trains as told."""
+    return SimpleNamespace(get=lambda kind: SimpleNamespace(train=train))
 
-    patch.setattr(learning, "distil", learn)
+
+def careless(patch: pytest.MonkeyPatch) -> None:
+    def learn(attempt: Any, start: Tensors) -> Tensors:
+        next(iter(attempt.model._engine.model.parameters())).data[0, 0] += 1e-3
+        return {name: part + 1 for name, part in start.items()}
+
+    patch.setattr(learning, "OBJECTIVES", objective(learn))
 
 
 def idle(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(learning, "distil", lambda attempt, start: start)
+    patch.setattr(learning, "OBJECTIVES", objective(lambda attempt, start: start))
 
 
 def coarse(patch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,9 @@
     git archive <commit> latent_memory_plugin | tar x -C /tmp/old
     PYTHONPATH=/tmp/old python tests/golden/make.py tests/golden/root-2
 
-A golden root is never written again: it is what the stores of its time are. `root-1` and `root-2` hold journals of
-schema 1 (commit 1408dcd) and 2 (commit 479be96), both with Latent files and a store.json of schema 1. The index is
-left out.
+A golden root is never written again: it is what the stores of its time are. `root-1`, `root-2` and `root-3` hold
+journals of schema 1 (commit 1408dcd), 2 (commit 479be96) and 3 (commit 8003ac1), all with Latent files and a store.json
+of schema 1. The index is left out.
 """
 
 import json
@@ -59,7 +59,8 @@ def latent(number: int, namespace: str) -> records.Latent:
     )
     return known(
         records.Latent,
-        **{"id": f"{number:032x}", "namespace": namespace, "shape": (2, 4), "model": MODEL[0], "fingerprint": MODEL[1]},
+        **{"id": f"{number:032x}", "namespace": namespace, "shape": (2, 4), "shapes": {"latent": (2, 4)}},
+        **{"model": MODEL[0], "fingerprint": MODEL[1]},
         **{"encoder": ENCODER, "problem_hash": "ab" * 32, "vote": episode(1).vote, "trial": trial},
         **{"parents": ("episode 1", "episode 2"), "objective": "imitate", "seed": 2**40, "version": "0.1.0"},
         **{"previous": f"{1:032x}" if number == 2 else None, "created": 1e9 + number / 7},
@@ -100,7 +101,7 @@ def main(root: Path) -> None:
     for namespace in NAMESPACES:
         with Store.open(root, namespace, MODEL, ENCODER) as store:
             expected[namespace] = fill(store, namespace)
-    shutil.rmtree(root / "chroma")
+    shutil.rmtree(root / "chroma", ignore_errors=True)
     (root / "lock").unlink(missing_ok=True)
     root.with_suffix(".json").write_text(json.dumps(expected, indent=1, ensure_ascii=False), encoding="utf-8")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from latent_memory_plugin.bench.conformance.reading import LATENT_TOKENS
 from latent_memory_plugin.bench.conformance.result import CheckResult, holds, measured
 from latent_memory_plugin.bench.conformance.subject import QUESTIONS, Form, Subject, joined
-from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.objectives import Attempt, Lesson, distil
+from latent_memory_plugin.config import DistilConfig, ImitateThenGrpoConfig, SamplingConfig
+from latent_memory_plugin.objectives import OBJECTIVES, Attempt, Lesson
 from latent_memory_plugin.records import Problem, Rollout
 
 DIRECTIONS = 4
@@ -83,12 +83,14 @@ def weights_stay_as_they_are(subject: Subject) -> CheckResult:
     form = subject.loaded
     before = _state(form)
     sampling = SamplingConfig(max_new_tokens=8)
-    config = DistilConfig(objective="imitate_then_grpo", steps=2, refine_steps=2, rollouts=2, kl=0.01, updates=2)
+    objective = ImitateThenGrpoConfig(refine_steps=2, rollouts=2, kl=0.01, updates=2)
+    config = DistilConfig(objective=objective, steps=2)
     [rollouts] = form.model.sample(QUESTIONS[:1], [None], 2, sampling, 0)
     taught = tuple(one.model_copy(update={"finished": True}) for one in rollouts)
     lesson = Lesson(Problem(question=QUESTIONS[0]), "1", taught, trust=1.0)
     start = form.model.token_embeddings(subject.words(LATENT_TOKENS))  # (P, H)
-    learnt = distil(Attempt(form.model, (lesson,), config, sampling, _score, seed=0), start)
+    attempt = Attempt(form.model, "soft_prompt", (lesson,), config, sampling, _score, seed=0)
+    learnt = OBJECTIVES.get(objective.kind).train(attempt, {"latent": start})["latent"]  # (P, H)
     moved = bool(learnt.isfinite().all()) and not torch.equal(learnt, start)
     note = f"{form.format}; the Latent {'moved' if moved else 'did not move'}"
     return holds("learning leaves every weight as it is", moved and _state(form) == before, note)

@@ -38,11 +38,15 @@ def prompts_are_the_tokenizers_own(subject: Subject) -> CheckResult:
 
 
 def bos_stands_once(subject: Subject) -> CheckResult:
-    """The beginning-of-sequence token, where there is one, stands at the start and nowhere else."""
+    """The beginning-of-sequence token, where there is one, stands at the start and nowhere else; one that begins every
+    message is a part of the template, before all of which a Latent stands."""
     name, bos = "BOS is added once", subject.tokenizer.bos_token_id
     prompts = [subject.prompts.read(question) for question in QUESTIONS]
     if bos is None or bos == subject.tokenizer.eos_token_id:
         return skipped(name, "the tokenizer has no BOS of its own")
+    if subject.prompts.bos_marks_turns:
+        note = f"{subject.tokenizer.bos_token!r} begins every message: a Latent stands before the first"
+        return holds(name, not any(prompt.bos_tokens for prompt in prompts), note)
     right = all(prompt.ids.count(cast(int, bos)) == prompt.bos_tokens for prompt in prompts)
     return holds(name, right, f"{prompts[0].bos_tokens} at the start")
 

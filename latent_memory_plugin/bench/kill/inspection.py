@@ -9,7 +9,7 @@ import numpy as np
 from latent_memory_plugin.bench.kill import material
 from latent_memory_plugin.bench.kill.ledger import Noted
 from latent_memory_plugin.errors import LatentMemoryError
-from latent_memory_plugin.keys.encoder import make_encoder
+from latent_memory_plugin.keys import make_encoder
 from latent_memory_plugin.store import Store
 from latent_memory_plugin.store.check import check
 
@@ -45,10 +45,11 @@ def inspect(root: Path, noted: Mapping[str, Noted], faults: Faults) -> tuple[str
         Store.open(root, material.PLAIN, material.MODEL, material.ENCODER) as plain,
         Store.open(root, material.LEARNT, material.MODEL, learnt_encoder()) as learnt,
     ):
-        mended = (*plain.mended, *learnt.mended)
         compare_plain(plain, noted[material.PLAIN], faults)
         _compare_learnt(learnt, noted[material.LEARNT], faults)
-        _compare_queries(plain, faults)
+        for store in (plain, learnt):
+            _compare_queries(store, faults)
+        mended = (*plain.mended, *learnt.mended)
         for finding in check(root).findings:
             if finding.part == "index" or finding.kind == "fault":
                 chosen = faults.index_differs if finding.part == "index" else faults.other
@@ -76,7 +77,7 @@ def compare_plain(store: Store, noted: Noted, faults: Faults) -> None:
             faults.half_written.append(f"episode {one.id} is half updated")
     for one in latents.values():
         try:
-            if not np.array_equal(store.tensor(one.id), material.tensor(one.seed)):
+            if not np.array_equal(store.tensors(one.id)["latent"], material.tensor(one.seed)):
                 faults.half_written.append(f"Latent {one.id} holds another tensor")
         except LatentMemoryError as exc:
             faults.half_written.append(str(exc))
@@ -118,6 +119,9 @@ def _compare_queries(store: Store, faults: Faults) -> None:
     """Every usable Latent and every episode is found by a query for more than there are."""
     usable = {one.id for one in store.latents() if store.standing(one.id).state in ("live", "probation")}
     known = {one.id for one in store.episodes()}
-    found = {latent_id for latent_id, _ in store.nearest(material.key(0), len(usable) + 1)}
-    near = {one.id for one, _ in store.near_episodes(material.key(0), len(known) + 1)}
+    if not known:
+        return
+    key = store.episode_key(min(known))
+    found = {latent_id for latent_id, _ in store.nearest(key, len(usable) + 1)}
+    near = {one.id for one in store.neighbours(key, -1.0)}
     faults.index_differs += [f"a query misses or invents {item_id}" for item_id in (usable ^ found) | (known ^ near)]

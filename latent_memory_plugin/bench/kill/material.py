@@ -73,7 +73,7 @@ def latent(number: int) -> Latent:
     """A Latent of the plain rounds; its seed says which tensor it must hold."""
     return Latent(
         namespace=PLAIN,
-        shape=SHAPE,
+        shapes={"latent": SHAPE},
         model=MODEL[0],
         fingerprint=MODEL[1],
         encoder=ENCODER,

@@ -76,6 +76,7 @@ def _plain(root: Path, ledger: Ledger, numbers: range) -> None:
             one = material.episode(number)
             store.commit(one, material.key(number))
             ledger.note("committed", one.id)
+            store.neighbours(material.key(number), 0.5)
             store.update(material.settled(one))
             ledger.note("updated", one.id)
             _one_latent(store, ledger, number)
@@ -85,8 +86,9 @@ def _one_latent(store: Store, ledger: Ledger, number: int) -> None:
     learnt = material.latent(number)
     store.stand(material.standing(learnt.id, "probation"))
     ledger.note("stood", learnt.id)
-    store.put(learnt, material.tensor(number), material.key(number))
+    store.put(learnt, {"latent": material.tensor(number)}, material.key(number))
     ledger.note("put", learnt.id)
+    store.nearest(material.key(number))
     store.record_uses(material.uses(learnt.id))
     ledger.note("used", learnt.id)
     if number % material.SUSPENDED_EVERY == 0:

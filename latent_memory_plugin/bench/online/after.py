@@ -12,6 +12,7 @@ from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.bench.online.statistics import mean, pass_at_k
 from latent_memory_plugin.bench.online.stream import Asked, Stream
 from latent_memory_plugin.bench.online.walk import Walked, right
+from latent_memory_plugin.forms import Loaded
 from latent_memory_plugin.records import Latent, Rollout
 
 LARGEST_K = 16
@@ -59,7 +60,7 @@ class Aftermath:
     def _live(self) -> list[dict[str, Any]]:
         memory = self.memory.memory
         usable = list(memory.latents())
-        subjects = [self._subject(latent, self.memory.tensor(latent.id), majority=True) for latent in usable]
+        subjects = [self._subject(latent, self.memory.loaded(latent.id), majority=True) for latent in usable]
         measured = zip(usable, subjects, self.effects.of(subjects, HARM), strict=True)
         return [
             {
@@ -77,7 +78,7 @@ class Aftermath:
         """Candidates that did not pass; none where no trial is asked for, for then all of them live."""
         wanted = self.memory.config.trial.required
         refused = [one for one in self.memory.candidates if wanted and not one.latent.trial.passed]
-        subjects = [self._subject(one.latent, one.tensor, majority=False) for one in refused]
+        subjects = [self._subject(one.latent, one.loaded, majority=False) for one in refused]
         return [
             {
                 "kind": subject.kind,
@@ -88,12 +89,12 @@ class Aftermath:
             for candidate, subject, effect in zip(refused, subjects, self.effects.of(subjects, HELP), strict=True)
         ]
 
-    def _subject(self, latent: Latent, tensor: Any, majority: bool) -> Subject:
+    def _subject(self, latent: Latent, loaded: Loaded, majority: bool) -> Subject:
         """A live Latent is of the kind most of its parents are, a candidate of its first parent's."""
         questions, kinds = self._parents(latent), self._kinds(latent)
         kind = Counter(kinds).most_common(1)[0][0] if majority else kinds[0]
         phrasings = self.stream.phrasings
-        return Subject(tensor, kind, frozenset(phrasings[one] for one in questions if self.stream.kinds[one] == kind))
+        return Subject(loaded, kind, frozenset(phrasings[one] for one in questions if self.stream.kinds[one] == kind))
 
     def _parents(self, latent: Latent) -> list[str]:
         asked = {episode.id: episode.question for episode in self.memory.memory.episodes()}

@@ -8,7 +8,7 @@ from latent_memory_plugin.bench.cost import Draws, Scores
 from latent_memory_plugin.bench.online import after, context, lora, memories, offline, roster
 from latent_memory_plugin.bench.online.common import DRAWN_AT_ONCE, PROBLEMS_AT_ONCE
 from latent_memory_plugin.bench.online.training import Schedule
-from latent_memory_plugin.config import Config
+from latent_memory_plugin.config import Config, GrpoConfig, ImitateConfig, ImitateThenGrpoConfig
 
 SHARED = "plain rollouts"
 """What all methods share."""
@@ -128,22 +128,28 @@ class Ceiling:
         """Votes, rollouts of GRPO, and trials: witnesses, other neighbourhoods, the Latent in its place."""
         drawn = [Draws(self.problems, config.vote.max_rollouts - min(config.vote.rollouts, self.voters))]
         distil, parents = config.distil, config.neighbours.max_parents
-        if distil.objective != "imitate":
-            drawn.append(Draws(self.problems * ceil(_steps(config) / distil.updates), parents * distil.rollouts))
+        if isinstance(objective := distil.objective, GrpoConfig):
+            drawn.append(Draws(self.problems * ceil(_steps(config) / objective.updates), parents * objective.rollouts))
         if config.trial.required:
             drawn.append(Draws(3 * self.problems, config.trial.max_episodes * config.trial.answers))
         return drawn
 
     def _steps(self, config: Config) -> Sequence[Scores]:
         parents = config.neighbours.max_parents
-        return [Scores(self.problems * _steps(config), parents * config.distil.rollouts, parents)]
+        return [Scores(self.problems * _steps(config), parents * _rollouts(config), parents)]
 
 
 def _steps(config: Config) -> int:
     """Passes of one attempt: the value is measured once more after the last step."""
-    refined = config.distil.refine_steps + 1 if config.distil.objective == "imitate_then_grpo" else 0
+    objective = config.distil.objective
+    refined = objective.refine_steps + 1 if isinstance(objective, ImitateThenGrpoConfig) else 0
     return config.distil.steps + 1 + refined
 
 
 def _whole_stream(schedule: Schedule) -> Scores:
     return Scores(schedule.steps, schedule.problems * offline.COMPLETIONS, schedule.problems)
+
+
+def _rollouts(config: Config) -> int:
+    objective = config.distil.objective
+    return objective.rollouts if isinstance(objective, ImitateConfig | GrpoConfig) else 0

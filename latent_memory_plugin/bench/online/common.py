@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latent_memory_plugin import answers
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.bench.online.meter import Metered
 from latent_memory_plugin.config import SamplingConfig
@@ -161,7 +162,7 @@ def kept_or_drawn(draw: Draw, questions: Sequence[str], path: Path, key: dict[st
 
 def answered(group: Sequence[Rollout]) -> tuple[Rollout, ...]:
     """The rollouts with their extracted answers."""
-    return tuple(one.model_copy(update={"answer": answers.extract(one.text)}) for one in group)
+    return tuple(one.model_copy(update={"answer": Judge().answer(one)}) for one in group)
 
 
 def _kept(path: Path, key: dict[str, Any]) -> Iterator[tuple[str, Timed]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latent_memory_plugin import answers
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import BELIEVED, Common
 from latent_memory_plugin.bench.online.method import Given, Reader, sourced
 from latent_memory_plugin.config import RetrieveConfig
@@ -104,7 +105,7 @@ class ReflectedTraces(RawTraces):
         self.cost.sampled_tokens += model.sampled_tokens
         for question, group in zip(fitting, groups, strict=True):
             taken = self.common.vote(question).answer
-            kept = (one for one in group if one.finished and answers.agree(answers.extract(one.text), taken))
+            kept = (one for one in group if one.finished and answers.agree(Judge().answer(one), taken))
             self.reflected[question] = next((Demonstration(question, one.text) for one in kept), shown[question])
 
     def _looking_back(self, shown: Demonstration) -> Turns:

@@ -5,17 +5,16 @@ Only the benchmark may do this; the library never sees a label.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from latent_memory_plugin.answers import agree, extract
+from latent_memory_plugin.answers import agree
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.statistics import mean, paired
 from latent_memory_plugin.bench.online.stream import Asked
+from latent_memory_plugin.engines import Readable
+from latent_memory_plugin.forms import Loaded
 from latent_memory_plugin.records import Rollout
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
 
 LEAST_SAMPLES = 200
 """Fresh samples of each measurement at least, where the kind has a problem to sample."""
@@ -31,8 +30,8 @@ FINER = 4
 class Subject(NamedTuple):
     """A Latent to be measured on a kind of problems."""
 
-    tensor: "np.ndarray"
-    """(P, H)."""
+    loaded: Loaded
+    """Its tensors."""
     kind: str
     """The kind."""
     seen: frozenset[int | None]
@@ -71,7 +70,7 @@ class Effects:
         if not subjects:
             return {}
         asked, bare = self.spare[kind], self.bare(kind, finer)
-        shares = self._shares(asked, [subject.tensor for subject in subjects.values()], finer)
+        shares = self._shares(asked, [subject.loaded for subject in subjects.values()], finer)
         rows = zip(subjects.items(), shares, strict=True)
         samples = len(asked) * finer * _rounds(asked)
         return {
@@ -79,16 +78,13 @@ class Effects:
             for (number, subject), share in rows
         }
 
-    def _shares(self, asked: Sequence[Asked], tensors: "Sequence[np.ndarray | None]", finer: int) -> list[list[float]]:
-        """For each tensor the accuracy on each problem, all of it sampled together."""
-        import torch
-
-        vectors = [None if tensor is None else torch.from_numpy(tensor) for tensor in tensors]
-        latents: list[Tensor | None] = [vector for vector in vectors for _ in asked]
-        questions = [one.question for _ in tensors for one in asked]
+    def _shares(self, asked: Sequence[Asked], loaded: Sequence[Loaded | None], finer: int) -> list[list[float]]:
+        """For each Latent the accuracy on each problem, all of it sampled together."""
+        latents: list[Readable] = [one for one in loaded for _ in asked]
+        questions = [one.question for _ in loaded for one in asked]
         sampling, seed = self.common.sampling, self.common.settings.measure_seed
         groups = iter(self.common.plain.sample(questions, latents, finer * _rounds(asked), sampling, seed))
-        return [[_share(next(groups), one) for one in asked] for _ in tensors]
+        return [[_share(next(groups), one) for one in asked] for _ in loaded]
 
 
 def _rounds(asked: Sequence[Asked]) -> int:
@@ -96,7 +92,7 @@ def _rounds(asked: Sequence[Asked]) -> int:
 
 
 def _share(group: Sequence[Rollout], asked: Asked) -> float:
-    return sum(agree(extract(one.text), asked.answer) for one in group) / len(group)
+    return sum(agree(Judge().answer(one), asked.answer) for one in group) / len(group)
 
 
 def _report(

@@ -11,11 +11,12 @@ from latent_memory_plugin.bench.online.common import Common
 from latent_memory_plugin.bench.online.method import Given, Method
 from latent_memory_plugin.config import Config, NeighbourConfig, TrialConfig
 from latent_memory_plugin.errors import ContextLengthError
-from latent_memory_plugin.records import Answer, Candidate, Outcome, Problem, Rollout, Use
-from latent_memory_plugin.shared import close_shared, open_shared
+from latent_memory_plugin.forms import Loaded
+from latent_memory_plugin.learning.work import Candidate
+from latent_memory_plugin.records import Answer, Outcome, Problem, Rollout, Use
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 Reward = Callable[[str, str], float]
 """(question, completion text) → 0 to 1."""
@@ -67,7 +68,7 @@ class Remembering(Method):
         self.model = self.common.metered()
         model, watch = cast(Any, self.model), self.candidates.append
         self.memory = LatentMemory(self._folder.name, model, NAMESPACE, self.config, reward=self.reward, watch=watch)
-        self._key, self._opened = open_shared(self.memory.root, NAMESPACE, model, self.config.retrieve)
+        self._opened = self.memory.opened
         self._given: list[list[Given]] = []
 
     def ask(self, questions: Sequence[str]) -> None:
@@ -84,7 +85,8 @@ class Remembering(Method):
     def unrecorded(self, questions: Sequence[str], seed: int, n: int = 1) -> list[Answer]:
         """What `ask` would return, without a trace in the store."""
         store = cast(Any, Unrecorded(self._opened.store))
-        asker = Asker(self._opened.model, store, self._opened.encoder, self.config, self.memory.extract)
+        judge = self.memory.judge
+        asker = Asker(self._opened.model, store, self._opened.encoder, self.config, judge)
         return asker.ask([Problem(question=one) for one in questions], n, self.config.sampling, seed)
 
     def learn(self, question: str) -> str:
@@ -108,9 +110,10 @@ class Remembering(Method):
         collected, self._given = self._given, []
         return collected
 
-    def tensor(self, latent_id: str) -> "np.ndarray":
-        """(P, H) of a stored Latent."""
-        return self._opened.store.tensor(latent_id)
+    def loaded(self, latent_id: str) -> Loaded:
+        """A stored Latent as the model reads it."""
+        store = self._opened.store
+        return Loaded.from_arrays(store.latent(latent_id).form, store.tensors(latent_id))
 
     def rollouts(self, questions: Sequence[str], n: int, seed: int) -> list[tuple[Rollout, ...]]:
         """`n` completions of each question as the memory reads it now."""
@@ -118,7 +121,6 @@ class Remembering(Method):
 
     def close(self) -> None:
         """Closes the memory and deletes its store."""
-        close_shared(self._key)
         self.memory.close()
         self._folder.cleanup()
 

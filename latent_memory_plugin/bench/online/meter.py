@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.engines.base import Conversation, Model
+from latent_memory_plugin.engines.base import Conversation, Model, Readable
 from latent_memory_plugin.records import Rollout
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Metered:
     def sample(
         self,
         conversations: Sequence[Conversation],
-        latents: "Sequence[Tensor | None]",
+        latents: Sequence[Readable],
         n: int,
         sampling: SamplingConfig,
         seed: int,
@@ -38,7 +38,7 @@ class Metered:
         return groups
 
     def log_probabilities(
-        self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: "Tensor | None"
+        self, conversations: Sequence[Conversation], completions: Sequence[Sequence[int]], latent: Readable
     ) -> "tuple[Tensor, Tensor]":
         """As the model's own; the tokens are counted."""
         self.scored_tokens += sum(map(len, completions))

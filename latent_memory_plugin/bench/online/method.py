@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from latent_memory_plugin.answers import extract
+from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import PROBLEMS_AT_ONCE, Common
 from latent_memory_plugin.engines.base import Conversation, Model
 from latent_memory_plugin.records import Rollout
@@ -131,7 +131,7 @@ class Reader(Method, Generic[Reading]):
 
 def given(rollout: Rollout, read_tokens: int) -> Given:
     """A single sample as an answer."""
-    return Given(extract(rollout.text), len(rollout.token_ids), read_tokens)
+    return Given(Judge().answer(rollout), len(rollout.token_ids), read_tokens)
 
 
 def sourced(groups: Sequence[Sequence[Given]], sources: Sequence[str]) -> list[list[Given]]:

@@ -14,7 +14,7 @@ from latent_memory_plugin.bench.online.method import Given, Method, Reader, sour
 from latent_memory_plugin.bench.online.training import Example, Schedule, descend, examples, parts, weighted
 from latent_memory_plugin.config import DistilConfig
 from latent_memory_plugin.engines.base import Model
-from latent_memory_plugin.forms.soft_prompt import start
+from latent_memory_plugin.forms.soft_prompt import SOFT_PROMPT as FORM
 from latent_memory_plugin.records import Problem
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class OfflineSoftPrompt(Reader[str]):
         if not learnt:
             return
         first = max(learnt, key=lambda example: example.weight).question
-        latent = start(self.common.plain, Problem(question=first), DistilConfig().latent_tokens)  # (P, H)
+        tokens = DistilConfig().latent_tokens
+        latent = FORM.start(self.common.plain, Problem(question=first), tokens)["latent"]  # (P, H)
         latent = latent.detach().clone().requires_grad_()
         loss, seed = partial(_loss, self.common, latent), self.common.settings.seed
         pieces = partial(parts, self.common)

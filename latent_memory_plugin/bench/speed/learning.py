@@ -13,8 +13,9 @@ from latent_memory_plugin.bench.speed import reference
 from latent_memory_plugin.bench.speed.pairs import Row, Wanted, compare, skipped
 from latent_memory_plugin.bench.speed.share import model_share
 from latent_memory_plugin.bench.speed.subject import Dtype, Shape, Subject, build
-from latent_memory_plugin.config import DistilConfig, SamplingConfig
-from latent_memory_plugin.objectives import Attempt, Lesson, distil
+from latent_memory_plugin.config import DistilConfig, GrpoConfig, SamplingConfig
+from latent_memory_plugin.objectives import Attempt, Lesson
+from latent_memory_plugin.objectives.grpo import GRPO
 from latent_memory_plugin.records import Problem
 
 LEARNING = Row(
@@ -72,14 +73,15 @@ def learn(subject: Subject, question: str, steps: int, new_tokens: int) -> float
     turns = itertools.count()
     attempt = Attempt(
         model=subject.endless,
+        form="soft_prompt",
         lessons=(Lesson(Problem(question=question), "1", (), 1.0),),
-        config=DistilConfig(objective="grpo", steps=steps, rollouts=ROLLOUTS, patience=steps + 1),
+        config=DistilConfig(objective=GrpoConfig(rollouts=ROLLOUTS), steps=steps, patience=steps + 1),
         sampling=SamplingConfig(max_new_tokens=new_tokens),
         score=lambda _, __, ___: float(next(turns) % 2),
         seed=0,
     )
     began = time.perf_counter()
-    distil(attempt, subject.latent(question))
+    GRPO.train(attempt, {"latent": subject.latent(question)})
     subject.wait()
     return time.perf_counter() - began
 

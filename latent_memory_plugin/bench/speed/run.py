@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from latent_memory_plugin.bench.background import latencies
+from latent_memory_plugin.bench.online.files import KEY, finished, write
 from latent_memory_plugin.bench.speed import cold, learning, sampling
 from latent_memory_plugin.bench.speed.pairs import Row, alone
 from latent_memory_plugin.bench.speed.subject import Dtype, Shape, Subject, build, load
 from latent_memory_plugin.errors import InputError
 
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str, dict[str, Any]], None]
+"""(rows done, rows in all, name of the last one, what it came to)."""
 
 WAITING = Row("the longest wait of an answer while the worker learns", "the longest while idle", "seconds", None)
 ASKS = 20
@@ -54,6 +55,8 @@ class Bench:
         return self._build()
 
     def _waiting(self) -> dict[str, Any]:
+        from latent_memory_plugin.bench.background import latencies
+
         times = latencies(self.small.model, ASKS, 0)
         idle, learning = times["idle"], times["learning"]
         return alone(WAITING, [learning.get("max", 0.0)]) | {"reference": idle["max"], "asking": times}
@@ -66,18 +69,30 @@ def measure(
     pairs: int,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    file: Path | None = None,
 ) -> dict[str, Any]:
-    """Every row, or those that are named, and what they were measured on. Raises InputError for a name that is none."""
+    """Every row, or those that are named, and what they were measured on. Raises InputError for a name that is none.
+
+    With a `file`, the report is in it after each row, and rows that are in it already, measured on the same machine in
+    the same way, are not measured again. `progress` is told of each row with what it came to.
+    """
     bench = Bench(model, shape, dtype, pairs)
     if unknown := set(only) - set(bench.rows):
         raise InputError(f"There are no rows {sorted(unknown)!r}; the rows are: {', '.join(bench.rows)}.")
-    report: dict[str, Any] = {"machine": machine(), "shape": shape, "dtype": dtype, "pairs": pairs, "rows": {}}
-    names = [name for name in bench.rows if not only or name in only]
+    key = {"machine": machine(), "model": model, "shape": shape, "dtype": dtype, "pairs": pairs}
+    earlier = {} if file is None else finished(file, key) or {}
+    known = {name: row for name, row in earlier.get("rows", {}).items() if "skipped" not in row}
+    names = [name for name in bench.rows if name in known or not only or name in only]
+    report: dict[str, Any] = {**key, KEY: key, "rows": {}}
     for number, name in enumerate(names, 1):
-        before = os.getloadavg()[0]
-        report["rows"][name] = bench.rows[name]() | {"load_before": round(before, 2)}
+        if name not in known:
+            before = os.getloadavg()[0]
+            known[name] = bench.rows[name]() | {"load_before": round(before, 2)}
+        report["rows"] = {one: known[one] for one in names if one in known}
+        if file is not None:
+            write(file, report)
         if progress is not None:
-            progress(number, len(names), name)
+            progress(number, len(names), name, known[name])
     return report
 
 

@@ -11,7 +11,7 @@ from latent_memory_plugin.bench.shapes import PUBLISHED
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.engines.hf.endings import Endings
-from latent_memory_plugin.forms import soft_prompt
+from latent_memory_plugin.forms.soft_prompt import SOFT_PROMPT
 from latent_memory_plugin.records import Problem
 from latent_memory_plugin.sandbox.world import families, stream
 
@@ -69,7 +69,7 @@ class Subject:
 
     def latent(self, question: str) -> Tensor:
         """A Latent (P, H) as learning starts from."""
-        return soft_prompt.start(self.model, Problem(question=question), LATENT_TOKENS)  # (P, H)
+        return SOFT_PROMPT.start(self.model, Problem(question=question), LATENT_TOKENS)["latent"]  # (P, H)
 
     def long(self, tokens: int) -> str:
         """A question whose prompt has at most so many tokens, and nearly as many."""

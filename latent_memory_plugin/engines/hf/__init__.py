@@ -5,28 +5,28 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from latent_memory_plugin.config import ModelConfig, SamplingConfig
-from latent_memory_plugin.engines.base import Conversation
-from latent_memory_plugin.engines.hf import load, sample, score
-from latent_memory_plugin.engines.hf.budget import Budget
+from latent_memory_plugin.engines.base import Conversation, Readable
+from latent_memory_plugin.engines.hf import fingerprint, load, sample, score
 from latent_memory_plugin.engines.hf.endings import Endings, end_token_ids, stop_strings, written
-from latent_memory_plugin.engines.hf.engine import Engine
-from latent_memory_plugin.engines.hf.keys import CENTRE_QUESTIONS, KeyEncoder, raw_keys, unit_keys
+from latent_memory_plugin.engines.hf.engine import Budget, Engine
+from latent_memory_plugin.engines.hf.keys import KeyEncoder, raw_keys
 from latent_memory_plugin.engines.hf.probe import check_reading
 from latent_memory_plugin.engines.hf.processors import honoured
 from latent_memory_plugin.engines.hf.prompts import Prompts
 from latent_memory_plugin.engines.hf.reward import RewardModel
-from latent_memory_plugin.engines.hf.rows import Row, check_request
-from latent_memory_plugin.errors import ContextLengthError, InputError
-from latent_memory_plugin.forms import soft_prompt
+from latent_memory_plugin.engines.hf.rows import Row
+from latent_memory_plugin.errors import ContextLengthError, InputError, PluginError
+from latent_memory_plugin.forms import entry
+from latent_memory_plugin.keys.centre import CENTRE_QUESTIONS, unit_keys
 from latent_memory_plugin.records import Rollout
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LanguageModel", "RewardModel"]
@@ -38,6 +38,9 @@ class LanguageModel:
     Methods may be called from several threads. Nothing here changes a weight, and torch's own random numbers are
     neither used nor moved on.
     """
+
+    takes = frozenset({"vectors"})
+    """The fields of `forms.Entry` that it reads."""
 
     def __init__(
         self,
@@ -56,6 +59,12 @@ class LanguageModel:
         load.check_vocabulary(self._engine, tokenizer, name)
         check_reading(self._engine, name)
         self._prompts = Prompts(tokenizer, name, template_arguments)
+        self.hidden_size = self._engine.hidden_size
+        """H, the width of a Latent's vectors."""
+        self.context_tokens = self._engine.context_tokens
+        """Tokens that prompt, Latent and completion may have together."""
+        self.has_chat_template = self._prompts.has_chat_template
+        """False where prompts are the plain text of the messages."""
         self.key_encoder = KeyEncoder(layer=max(1, self._engine.layers // 2), pooling="last")
         """Which hidden state becomes a key."""
 
@@ -67,44 +76,36 @@ class LanguageModel:
     @classmethod
     def wrap(
         cls,
-        model: "PreTrainedModel",
+        model: "torch.nn.Module",
         tokenizer: "PreTrainedTokenizerBase",
         name: str | None = None,
         template_arguments: Mapping[str, Any] = MappingProxyType({}),
     ) -> Self:
-        """A model and tokenizer that are loaded already; `requires_grad` and train or evaluation mode stay the
-        caller's.
+        """A model and tokenizer that are loaded already, also behind PEFT's adapters or torch.compile; `requires_grad`
+        and train or evaluation mode stay the caller's.
 
         `name` defaults to the path or hub id the model was loaded from; `template_arguments` are those of ModelConfig.
         Raises ModelLoadError where it is not usable.
         """
-        return cls(model, tokenizer, name or model.name_or_path or str(model.config.model_type), template_arguments)
+        plain = load.unwrapped(model, tokenizer, name)
+        return cls(plain, tokenizer, name or plain.name_or_path or str(plain.config.model_type), template_arguments)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over architecture, sizes, vocabulary and embedding matrix, 64 hexadecimal digits: a Latent learnt
-        with one fingerprint is used with no other."""
+        """SHA-256 over architecture, sizes, base vocabulary, every layer's weights and the active adapters, 64
+        hexadecimal digits, as they were when it was first asked for: a Latent learnt with one fingerprint is used with
+        no other."""
         return self._fingerprint
 
     @property
-    def hidden_size(self) -> int:
-        """H, the width of a Latent's vectors."""
-        return self._engine.hidden_size
-
-    @property
-    def context_tokens(self) -> int:
-        """Tokens that prompt, Latent and completion may have together."""
-        return self._engine.context_tokens
+    def former_fingerprints(self) -> tuple[str, ...]:
+        """What older versions stored as the fingerprint of this model."""
+        return (self._former_fingerprint,)
 
     @property
     def encoder(self) -> str:
         """Name of the method that makes `keys`."""
         return self.key_encoder.name
-
-    @property
-    def has_chat_template(self) -> bool:
-        """False where prompts are the plain text of the messages."""
-        return self._prompts.has_chat_template
 
     @property
     def chat_template(self) -> str:
@@ -135,51 +136,47 @@ class LanguageModel:
     def sample(
         self,
         conversations: Sequence[Conversation],
-        latents: Sequence[Tensor | None],
+        latents: Sequence[Readable],
         n: int,
         sampling: SamplingConfig,
         seed: int,
         *,
         max_batch_tokens: int | None = None,
     ) -> list[list[Rollout]]:
-        """`n` rollouts for each conversation, each read with its own Latent (P, H) or none; answers are not extracted.
+        """`n` rollouts for each conversation, each read with its own Latent or none; answers are not extracted.
 
         The rollouts of a conversation depend on its prompt, its Latent, `sampling` and `seed`, not on what else is
         asked (up to rounding in the last digits of the logits). Work is split into batches of `max_batch_tokens`
         tokens, by default as many as fill 1 GiB of cache or half of a GPU's free memory.
 
         Raises InputError for counts and shapes that do not fit, ContextLengthError where prompt, Latent and
-        `max_new_tokens` exceed the context, WrongModelError for a Latent of another width.
+        `max_new_tokens` exceed the context, and for a Latent what `forms.entry` raises.
         """
-        check_request(conversations, latents, n, self.hidden_size)
-        rows = [Row(self._prompts.read(one), latent) for one, latent in zip(conversations, latents, strict=True)]
-        for row in rows:
-            self._check_length(row, sampling.max_new_tokens)
+        rows = self._rows(conversations, latents, n, sampling.max_new_tokens)
         endings = self._endings(sampling)
         budget = max_batch_tokens or self._budget.batch_tokens()
         drawn = sample.sample(self._engine, rows, n, sampling, seed, endings, budget)
         return [endings.rollouts(tokens) for tokens in drawn]
 
     def stream(
-        self, conversation: Conversation, latent: Tensor | None, sampling: SamplingConfig, seed: int
+        self, conversation: Conversation, latent: Readable, sampling: SamplingConfig, seed: int
     ) -> Iterator[Rollout]:
         """The first rollout that `sample` gives, as far as it has come, after each token. Raises as `sample` does,
         before anything is read."""
-        check_request([conversation], [latent], 1, self.hidden_size)
-        row = Row(self._prompts.read(conversation), latent)
-        self._check_length(row, sampling.max_new_tokens)
+        [row] = self._rows([conversation], [latent], 1, sampling.max_new_tokens)
         return sample.stream(self._engine, row, sampling, seed, self._endings(sampling))
 
     def log_probabilities(
         self,
         conversations: Sequence[Conversation],
         completions: Sequence[Sequence[int]],
-        latent: Tensor | None,
+        latent: Readable,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent (P, H) in
-        every row, and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
+        """Log-probability (B, T) float32 of each completion token at temperature 1, read with one Latent in every row,
+        and the mask (B, T) bool of completion tokens; T is the longest completion, beyond an end stands 0.
 
-        Gradient flows to the Latent alone. Rows of one conversation share a pass over its prompt. Raises as `sample`.
+        Gradient flows to the Latent's tensors alone. Rows of one conversation share a pass over its prompt. Raises as
+        `sample` does.
         """
         if not conversations or len(conversations) != len(completions) or not all(completions):
             raise InputError(
@@ -187,12 +184,9 @@ class LanguageModel:
                 f"{[len(one) for one in completions]!r:.200} tokens were given; pass one completion of at least one "
                 "token for each conversation."
             )
-        if latent is not None:
-            soft_prompt.check(latent, self.hidden_size, finite=False)
-        prompts = [self._prompts.read(one) for one in conversations]
-        for prompt, completion in zip(prompts, completions, strict=True):
-            self._check_length(Row(prompt, latent), len(completion))
-        return score.log_probabilities(self._engine, prompts, completions, latent)
+        vectors = self._vectors(latent, finite=False)  # (P, H)
+        rows = [self._row(one, vectors, len(given)) for one, given in zip(conversations, completions, strict=True)]
+        return score.log_probabilities(self._engine, rows, completions)
 
     def graph_tokens(self) -> int:
         """Tokens that `log_probabilities` and its backward pass may have in 1 GiB, or half of a GPU's free memory."""
@@ -221,14 +215,16 @@ class LanguageModel:
         self, conversations: Sequence[Conversation], layer: int, pooling: Literal["mean", "last"] = "mean"
     ) -> "np.ndarray":
         """Pooled hidden states (N, H) float32 after `layer` decoder layers, neither centred nor scaled."""
-        prompts = [self._prompts.read(one) for one in conversations]
-        for prompt in prompts:
-            self._check_length(Row(prompt, None), 0)
+        prompts = [self._row(one, None, 0).prompt for one in conversations]
         return raw_keys(self._engine, prompts, KeyEncoder(layer, pooling))
 
     @cached_property
     def _fingerprint(self) -> str:
-        return load.fingerprint(self._engine, self._tokenizer)
+        return fingerprint.fingerprint(self._engine, self._tokenizer)
+
+    @cached_property
+    def _former_fingerprint(self) -> str:
+        return fingerprint.former_fingerprint(self._engine, self._tokenizer)
 
     @cached_property
     def _centre(self) -> "np.ndarray":
@@ -237,11 +233,40 @@ class LanguageModel:
     def _endings(self, sampling: SamplingConfig) -> Endings:
         return Endings(self._tokenizer, self._end_ids, (*sampling.stop, *self._stop_strings))
 
-    def _check_length(self, row: Row, new_tokens: int) -> None:
-        total = row.length + new_tokens
-        if total > self.context_tokens:
+    def _rows(
+        self,
+        conversations: Sequence[Conversation],
+        latents: Sequence[Readable],
+        rollouts: int,
+        new_tokens: int,
+    ) -> list[Row]:
+        if rollouts < 1:
+            raise InputError(f"n={rollouts!r} rollouts were asked for; ask for at least 1.")
+        if isinstance(conversations, str) or len(conversations) != len(latents):
+            raise InputError(
+                f"{len(conversations)} conversations and {len(latents)} Latents were given; pass lists of one length, "
+                "with None where a conversation has no Latent."
+            )
+        with torch.no_grad():
+            read = [self._vectors(latent) for latent in latents]  # (P, H) each, or None
+        return [self._row(one, vectors, new_tokens) for one, vectors in zip(conversations, read, strict=True)]
+
+    def _row(self, conversation: Conversation, vectors: Tensor | None, new_tokens: int) -> Row:
+        row = Row(self._prompts.read(conversation), vectors)
+        if (total := row.length + new_tokens) > self.context_tokens:
             raise ContextLengthError(
                 f"{len(row.prompt.ids)} prompt tokens, {row.latent_tokens} Latent tokens and {new_tokens} new tokens "
                 f"are {total}, more than the {self.context_tokens} that {self.name!r} can read; shorten the question "
                 "or lower max_new_tokens."
             )
+        return row
+
+    def _vectors(self, latent: Readable, *, finite: bool = True) -> Tensor | None:
+        """(P, H) with which a Latent enters."""
+        vectors = entry(latent, self, finite=finite).vectors
+        if vectors is not None and (vectors.ndim != 2 or vectors.shape[1] != self.hidden_size):
+            raise PluginError(
+                f"The form {getattr(latent, 'form', None)!r} entered vectors of the shape {tuple(vectors.shape)}; the "
+                f"model reads (P, {self.hidden_size})."
+            )
+        return vectors

@@ -56,7 +56,7 @@ def _with_room(states: Tensor, rows: Tensor, room_tokens: int) -> Tensor:
     _, heads, tokens, width = states.shape
     buffer = states.new_empty(len(rows), heads, tokens + room_tokens, width)  # (B, heads, T + room, width)
     # Without `out` the selection is written twice, and packing a batch takes more than twice as long.
-    torch.index_select(states, 0, rows, out=buffer[:, :, :tokens])
+    torch.index_select(states, 0, rows.to(states.device), out=buffer[:, :, :tokens])
     return buffer
 
 

@@ -21,16 +21,22 @@ results."""
 def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
     """Every id that ends a completion, the one to write first: the tokenizer's, then the generation config's.
 
-    Raises ModelLoadError where there is none.
+    Raises ModelLoadError where there is none, or one is no id.
     """
-    found: list[Any] = [tokenizer.eos_token_id]
-    listed = getattr(model.generation_config, "eos_token_id", None)
-    found += cast(list[Any], listed) if isinstance(listed, list) else [listed]
-    ids = tuple(dict.fromkeys(int(one) for one in found if one is not None))
+    listed: Any = getattr(model.generation_config, "eos_token_id", None)
+    found: list[Any] = [tokenizer.eos_token_id, *(cast(list[Any], listed) if isinstance(listed, list) else [listed])]
+    ids = tuple(dict.fromkeys(one for one in found if one is not None))
+    name = str(cast(Any, tokenizer).name_or_path or type(model).__name__)
+    for one in ids:
+        if not isinstance(one, int):
+            raise ModelLoadError(
+                f"The generation config of {name!r} has the end token {one!r:.80}, which is no id; write "
+                f"{tokenizer.convert_tokens_to_ids(str(one))!r} into eos_token_id of generation_config.json."
+            )
     if not ids:
         raise ModelLoadError(
-            f"{tokenizer.name_or_path or type(model).__name__!r} has no end token, so completions would never end; set "
-            "tokenizer.eos_token, or eos_token_id in generation_config.json."
+            f"{name!r} has no end token, so completions would never end; set tokenizer.eos_token, or eos_token_id in "
+            "generation_config.json."
         )
     return ids
 

@@ -1,4 +1,5 @@
-"""One causal language model of transformers, held still, and the three calls the rest of this package makes of it.
+"""One causal language model of transformers, held still, the calls that the rest of this package makes of it, and how
+many tokens fit into memory at once.
 
 Shape legend of the package: B rows, T tokens, P latent tokens, H hidden size, V vocabulary, L layers. Masks are named
 for what is True or 1: tokens that are there.
@@ -6,7 +7,7 @@ for what is True or 1: tokens that are there.
 
 import inspect
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from types import MappingProxyType
@@ -15,15 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from latent_memory_plugin.engines import cancellation as halting
+from latent_memory_plugin.engines import cancellation
 from latent_memory_plugin.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
-    from latent_memory_plugin.engines.hf.head import Head
-
 NO_LIMIT = 2**31 - 1
+CACHE_BYTES = 2**30
+GRAPH_BYTES = 2**30
+PROBE_TOKENS = 16
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states (..., H) → logits (..., V), each state by itself."""
 
 _CACHE_NAMES = ("past_key_values", "cache_params")
 """What models call their cache: those that attend, and those that only have states (Mamba)."""
@@ -65,6 +70,13 @@ class Engine:
                 f"{type(model).__name__} has per-layer embeddings, which it looks up by token id, and a Latent has no "
                 "ids; use a model without them (Gemma 3 instead of Gemma 3n or the small models of Gemma 4)."
             )
+        self.hidden_size = int(self.embedding.shape[-1])
+        """H, the width of an input embedding."""
+        self.layers = int(self.config.num_hidden_layers)
+        """L, the number of decoder layers."""
+        limits = (getattr(self.config, name, None) for name in _CONTEXT_NAMES)
+        self.context_tokens = next((int(limit) for limit in limits if limit), NO_LIMIT)
+        """Tokens a row may have; `NO_LIMIT` where the architecture names no limit."""
         self._takes_positions = "position_ids" in accepted
         self._slices_logits = "logits_to_keep" in accepted
         self._lock = threading.Lock()
@@ -74,27 +86,14 @@ class Engine:
     @property
     def device(self) -> torch.device:
         """Where input ids and embeddings belong."""
-        return self.model.get_input_embeddings().weight.device  # type: ignore[union-attr, return-value]
+        module: Any = self.model.get_input_embeddings()
+        place = module.weight.device
+        return torch.device(module._hf_hook.execution_device) if place.type == "meta" else place
 
     @property
     def embedding(self) -> Tensor:
         """(V, H) the matrix of input embeddings, detached."""
-        return self.model.get_input_embeddings().weight.detach()  # type: ignore[union-attr, operator, return-value]
-
-    @property
-    def hidden_size(self) -> int:
-        """H, the width of an input embedding."""
-        return int(self.embedding.shape[-1])
-
-    @property
-    def layers(self) -> int:
-        """L, the number of decoder layers."""
-        return int(self.config.num_hidden_layers)
-
-    @property
-    def context_tokens(self) -> int:
-        """Tokens a row may have; `NO_LIMIT` where the architecture names no limit."""
-        return next((int(limit) for name in _CONTEXT_NAMES if (limit := getattr(self.config, name, None))), NO_LIMIT)
+        return held(self.model.get_input_embeddings(), "weight").detach()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, H) of token ids (B, T). Goes through the module: some models scale in it."""
@@ -132,11 +131,12 @@ class Engine:
         return self.forward(inputs, cache, keep).logits  # (B, keep, V)
 
     @cached_property
-    def head(self) -> "Head | None":
+    def head(self) -> Head | None:
         """What turns `last_states` into logits; None where that is not the output embedding alone, which a pass over
-        two tokens shows: some models scale or cap their logits behind it."""
+        two tokens shows: some models scale or cap their logits behind it; and where layers are on several devices."""
         head = cast(Any, self.model).get_output_embeddings()
-        if head is None or self.model.base_model is self.model:
+        spread = len(set(getattr(self.model, "hf_device_map", {}).values())) > 1
+        if head is None or spread or self.model.base_model is self.model:
             return None
         ids = torch.tensor([[0, 1]], device=self.device)  # (1, T)
         inputs = Inputs(ids, None, torch.ones_like(ids), ids)
@@ -147,7 +147,7 @@ class Engine:
         return head if same else None
 
     def _fields(self, inputs: Inputs, cache: "Cache | None") -> dict[str, Any]:
-        halting.check()
+        cancellation.check()
         # Models without attention want the mask of the new tokens alone.
         mask = inputs.mask if self._cache_name == "past_key_values" else inputs.mask[:, -inputs.positions.shape[1] :]
         fields: dict[str, Any] = {"use_cache": cache is not None, "return_dict": True}
@@ -190,3 +190,64 @@ class Engine:
         for owner, flag in on:
             setattr(owner, flag, False)
         return on
+
+
+class Budget:
+    """What one model's tokens take."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def cache_token_bytes(self) -> int:
+        """Bytes that one token of one row takes in the key-value cache."""
+        engine, config = self._engine, self._engine.config
+        heads = getattr(config, "num_attention_heads", 1)
+        shared = getattr(config, "num_key_value_heads", None) or heads
+        width = getattr(config, "head_dim", None) or engine.hidden_size // heads
+        return 2 * engine.layers * int(shared) * int(width) * engine.embedding.element_size()
+
+    def batch_tokens(self) -> int:
+        """Tokens of all rows together that one batch of sampling may hold: as many as fill `CACHE_BYTES` of cache, or
+        half of the memory that is free on a CUDA device."""
+        return max(1, self._room(CACHE_BYTES) // self.cache_token_bytes)
+
+    @cached_property
+    def graph_token_bytes(self) -> int:
+        """Bytes that the backward pass needs of one token of one row, as a pass over `PROBE_TOKENS` tokens shows."""
+        kept: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        engine = self._engine
+        ids = torch.zeros(1, PROBE_TOKENS, dtype=torch.long, device=engine.device)  # (1, T)
+        positions = torch.arange(PROBE_TOKENS, device=engine.device)[None]  # (1, T)
+        read = engine.last_states if engine.head else engine.logits
+        noting = torch.autograd.graph.saved_tensors_hooks(note, lambda one: one)
+        with engine.frozen(), torch.enable_grad(), noting:
+            embeddings = engine.embed(ids).detach().requires_grad_()  # (1, T, H)
+            # Kept until the bytes are counted: another tensor at a freed place would count for two.
+            graph = read(Inputs(None, embeddings, torch.ones_like(ids), positions))
+        held_anyway = (*engine.model.parameters(), *engine.model.buffers())
+        weights = {weight.untyped_storage().data_ptr() for weight in held_anyway}
+        counted = sum(size for place, size in kept.items() if place not in weights)
+        del graph
+        return max(1, counted // PROBE_TOKENS)
+
+    def graph_tokens(self) -> int:
+        """Tokens of all rows together that one forward and backward pass may have: as many as fill `GRAPH_BYTES`, or
+        half of the memory that is free on a CUDA device."""
+        return max(1, self._room(GRAPH_BYTES) // self.graph_token_bytes)
+
+    def _room(self, least: int) -> int:
+        if self._engine.device.type != "cuda":
+            return least
+        return max(least, torch.cuda.mem_get_info(self._engine.device)[0] // 2)
+
+
+def held(module: Any, name: str) -> Tensor:
+    """A weight of a module, also where accelerate keeps it elsewhere and brings it for each pass."""
+    weight = getattr(module, name)
+    return module._hf_hook.weights_map[name] if weight.device.type == "meta" else weight

@@ -19,70 +19,53 @@ Processor = Callable[[Tensor, Tensor], Tensor]
 """(token ids so far (B, T), logits (B, V)) → logits (B, V)."""
 
 HONOURED = (
-    "sequence_bias",
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "bad_words_ids",
-    "min_length",
-    "min_new_tokens",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "min_p",
-)
+    "sequence_bias", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens",
+    "suppress_tokens", "begin_suppress_tokens", "min_p",
+)  # fmt: skip
 """Settings that processors carry out, in the order in which `generate` does. End tokens and stop strings are not among
 them: endings.py reads those."""
 REFUSED = (
-    "assistant_early_exit",
-    "constraints",
-    "diversity_penalty",
-    "dola_layers",
-    "encoder_no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "exponential_decay_length_penalty",
-    "force_words_ids",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "guidance_scale",
-    "max_time",
-    "num_beam_groups",
-    "num_beams",
-    "penalty_alpha",
-    "token_healing",
-    "top_h",
-    "typical_p",
-    "watermarking_config",
-)
+    "assistant_early_exit", "constraints", "diversity_penalty", "dola_layers", "encoder_no_repeat_ngram_size",
+    "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty", "force_words_ids",
+    "forced_bos_token_id", "forced_eos_token_id", "guidance_scale", "max_time", "num_beam_groups", "num_beams",
+    "penalty_alpha", "token_healing", "top_h", "typical_p", "watermarking_config",
+)  # fmt: skip
 """Settings that change what `generate` writes and cannot be carried out here."""
-_NEUTRAL: dict[str, Any] = {
-    "encoder_repetition_penalty": 1,
-    "guidance_scale": 1,
-    "num_beam_groups": 1,
-    "num_beams": 1,
-    "repetition_penalty": 1,
-    "typical_p": 1,
-}
-"""Values that switch a setting off; for the others 0 or nothing does."""
+_NEUTRAL_AT_1 = (
+    "encoder_repetition_penalty", "guidance_scale", "num_beam_groups", "num_beams", "repetition_penalty", "typical_p",
+)  # fmt: skip
+"""Settings that 1 switches off; for the others 0 or nothing does."""
 
 
 def settings(model: "PreTrainedModel", names: Sequence[str]) -> dict[str, Any]:
     """Those of the named settings that the model's generation config switches on."""
     held = {name: getattr(model.generation_config, name, None) for name in names}
-    return {name: value for name, value in held.items() if value and value != _NEUTRAL.get(name)}
+    return {name: value for name, value in held.items() if value and not (value == 1 and name in _NEUTRAL_AT_1)}
 
 
 def honoured(model: "PreTrainedModel", name: str) -> dict[str, Any]:
-    """The settings that every completion of the model is sampled with. Raises ModelLoadError for one that would have
-    to be ignored."""
-    refused = settings(model, REFUSED)
-    if refused:
+    """The settings that every completion of the model is sampled with, each tried on one row. Raises ModelLoadError
+    for one that would have to be ignored, or cannot be carried out."""
+    instead = "remove it from generation_config.json, or load with ModelConfig(generation_config='ends'), which takes "
+    instead += "the end tokens alone."
+    if refused := settings(model, REFUSED):
         raise ModelLoadError(
             f"The generation config of {name!r} sets {refused!r}, which this library cannot do as generate() does; "
-            "remove it from generation_config.json, or load with ModelConfig(generation_config='ends'), which takes "
-            "the end tokens alone."
+            f"{instead}"
         )
-    return settings(model, HONOURED)
+    wanted, sampling = settings(model, HONOURED), SamplingConfig()
+    width = len(model.get_input_embeddings().weight)  # type: ignore[union-attr, arg-type]
+    for setting, value in wanted.items():
+        try:
+            prompt, end = (0,), torch.zeros(1, dtype=torch.long)
+            [process] = _chain({setting: value}, len(prompt), end, sampling)
+            process(torch.tensor([prompt]), torch.zeros(1, width))
+        except Exception as exc:  # whatever transformers' processors raise
+            raise ModelLoadError(
+                f"The generation config of {name!r} sets {setting}={value!r:.80}, which cannot be carried out ({exc}); "
+                f"correct it, {instead}"
+            ) from exc
+    return wanted
 
 
 class Processors:
@@ -123,27 +106,23 @@ def left_to_draw(wanted: Mapping[str, Any], sampling: SamplingConfig) -> Samplin
 
 
 def _chain(wanted: Mapping[str, Any], prompt_tokens: int, ends: Tensor, sampling: SamplingConfig) -> list[Processor]:
-    made = [_processor(name, wanted[name], prompt_tokens, ends) for name in HONOURED[:-1] if name in wanted]
-    if "min_p" in wanted and sampling.temperature > 0:
-        made.append(_nucleus(wanted["min_p"], sampling))
-    return made
-
-
-def _processor(name: str, value: Any, prompt_tokens: int, ends: Tensor) -> Processor:
     from transformers.generation import logits_process as own
 
     device: Any = ends.device
-    made: dict[str, Callable[[], Any]] = {
-        "sequence_bias": lambda: own.SequenceBiasLogitsProcessor(value),
-        "repetition_penalty": lambda: own.RepetitionPenaltyLogitsProcessor(float(value)),
-        "no_repeat_ngram_size": lambda: own.NoRepeatNGramLogitsProcessor(value),
-        "bad_words_ids": lambda: own.NoBadWordsLogitsProcessor(value, ends),
-        "min_length": lambda: own.MinLengthLogitsProcessor(value, ends, device),
-        "min_new_tokens": lambda: own.MinNewTokensLengthLogitsProcessor(prompt_tokens, value, ends, device),
-        "suppress_tokens": lambda: own.SuppressTokensLogitsProcessor(value, device),
-        "begin_suppress_tokens": lambda: own.SuppressTokensAtBeginLogitsProcessor(value, prompt_tokens, device),
+    made: dict[str, Callable[[Any], Any]] = {
+        "sequence_bias": own.SequenceBiasLogitsProcessor,
+        "repetition_penalty": lambda value: own.RepetitionPenaltyLogitsProcessor(float(value)),
+        "no_repeat_ngram_size": own.NoRepeatNGramLogitsProcessor,
+        "bad_words_ids": lambda value: own.NoBadWordsLogitsProcessor(value, ends),
+        "min_length": lambda value: own.MinLengthLogitsProcessor(value, ends, device),
+        "min_new_tokens": lambda value: own.MinNewTokensLengthLogitsProcessor(prompt_tokens, value, ends, device),
+        "suppress_tokens": lambda value: own.SuppressTokensLogitsProcessor(value, device),
+        "begin_suppress_tokens": lambda value: own.SuppressTokensAtBeginLogitsProcessor(value, prompt_tokens, device),
+        "min_p": lambda value: _nucleus(value, sampling),
     }
-    return made[name]()
+    return [
+        made[name](wanted[name]) for name in HONOURED if name in wanted and (name != "min_p" or sampling.temperature)
+    ]
 
 
 def _nucleus(min_p: float, sampling: SamplingConfig) -> Processor:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 REMEMBERED_QUESTIONS = 512
 """Learning reads the same few questions at every step."""
 
-_MARK = "\ue000question\ue000"
+_MARK = "\ue000\ue001\ue000"
+"""Stands for a question while its place is looked for: nothing writes it, and no filter of a template changes it."""
+_TURNS = Dialogue([{"role": role, "content": "?"} for role in ("user", "assistant", "user")])
 
 
 class Prompt(NamedTuple):
@@ -27,13 +29,16 @@ class Prompt(NamedTuple):
     ids: tuple[int, ...]
     """Token ids, the beginning-of-sequence token included where there is one."""
     bos_tokens: int
-    """1 where `ids` starts with the beginning-of-sequence token, else 0: a Latent stands after it."""
+    """1 where `ids` starts with a beginning-of-sequence token that marks no turn, else 0: a Latent stands after it."""
     question: slice
     """The tokens of the last user message; all tokens where they cannot be told apart."""
 
 
 class Prompts:
-    """The tokenizer's side of a model. A tokenizer without a chat template is warned of once, here."""
+    """The tokenizer's side of a model. A tokenizer without a chat template is warned of once, here.
+
+    Raises ModelLoadError where the template cannot be compiled, or does not know one of `template_arguments`.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Prompts:
     ) -> None:
         self.tokenizer = tokenizer
         self._name = name
+        self._arguments = dict(template_arguments)
         self.has_chat_template = bool(cast(Any, tokenizer).chat_template)
         if not self.has_chat_template:
             warnings.warn(
@@ -50,42 +56,67 @@ class Prompts:
                 "tokenizer.chat_template, or use an instruction-tuned model.",
                 stacklevel=4,
             )
-        self._arguments = dict(template_arguments)
-        self._check_arguments()
+        if unknown := [argument for argument in self._arguments if argument not in self.template]:
+            raise ModelLoadError(
+                f"The chat template of {name!r} knows no {unknown!r}, which template_arguments set; name only "
+                "variables of the template."
+            )
         self._read_question = lru_cache(REMEMBERED_QUESTIONS)(self._read)
+        _ = self.bos_marks_turns
 
     def read(self, conversation: Conversation) -> Prompt:
         """The prompt of a conversation, ready for the model to answer.
 
         What the chat template writes is taken as it is: it decides about the beginning-of-sequence token. Plain text
-        gets the one the tokenizer adds by itself, and no end token. Raises InputError.
+        gets the one the tokenizer adds by itself, and no end token. Raises InputError, also where the template leaves
+        the question out.
         """
         return self._read_question(conversation) if isinstance(conversation, str) else self._read(conversation)
 
+    @cached_property
+    def bos_marks_turns(self) -> bool:
+        """True where every message begins with the beginning-of-sequence token: it is a part of the template then, and
+        a Latent stands before the first."""
+        try:
+            ids, _ = self._encode(self._render(_TURNS))
+        except InputError:  # a template that says why when it is used
+            return False
+        return ids.count(cast(int, self.tokenizer.bos_token_id)) >= len(_TURNS.messages)
+
     def _read(self, conversation: Conversation) -> Prompt:
         dialogue = _dialogue(conversation)
-        text = self._render(dialogue)
+        text, place = self._rendered(dialogue)
         ids, offsets = self._encode(text)
-        bos_id = self.tokenizer.bos_token_id
-        bos_tokens = int(bool(ids) and ids[0] == bos_id)
-        question = self._question(dialogue, text, offsets)
-        return Prompt(tuple(ids), bos_tokens, question or slice(bos_tokens, len(ids)))
+        starts = bool(ids) and ids[0] == self.tokenizer.bos_token_id and not self.bos_marks_turns
+        question = dialogue.messages[_asked(dialogue)]["content"].strip()
+        found = text.find(question, place) if place >= 0 and question else -1
+        inside = [] if found < 0 or offsets is None else _overlapping(offsets, found, found + len(question))
+        return Prompt(tuple(ids), int(starts), slice(inside[0], inside[-1] + 1) if inside else slice(starts, len(ids)))
 
-    def _question(self, dialogue: Dialogue, text: str, offsets: list[tuple[int, int]] | None) -> slice | None:
-        """The tokens of the last user message; None where they cannot be told from the template's."""
-        messages = dialogue.messages
-        number = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
-        question = messages[number]["content"].strip()
-        marked = [*messages]
-        marked[number] = {**messages[number], "content": _MARK}
-        # A template writes its own words too, and a short question may occur in them.
-        place = self._render(replace(dialogue, messages=marked)).find(_MARK)
-        start = text.find(question, place) if place >= 0 and question else -1
-        if start < 0 or offsets is None:
-            return None
-        stop = start + len(question)
-        inside = [i for i, (begin, end) in enumerate(offsets) if begin < stop and end > start]
-        return slice(inside[0], inside[-1] + 1) if inside else None
+    def _rendered(self, dialogue: Dialogue) -> tuple[str, int]:
+        """The prompt's text, and the first place where the last user message can stand in it; -1 where nobody knows.
+
+        A template writes its own words too, and a short question may occur in them, so a mark is put in its place. Some
+        templates read nothing but lists of parts.
+        """
+        number, refusal = _asked(dialogue), None
+        for as_parts in (False, True):
+            marked = [*dialogue.messages]
+            marked[number] = {**marked[number], "content": _MARK}
+            try:
+                text = self._render(dialogue, as_parts)
+                place = self._render(replace(dialogue, messages=marked), as_parts).find(_MARK)
+            except InputError as exc:
+                refusal = refusal or exc
+                continue
+            last = dialogue.messages[number]
+            if place >= 0 or last["role"] != "user" or not last["content"].strip():
+                return text, place
+        asked = dialogue.messages[number]["content"]
+        raise refusal or InputError(
+            f"The chat template of {self._name!r} leaves the question {asked!r:.80} out of the prompt; use a model "
+            "whose template reads it, or correct tokenizer.chat_template."
+        )
 
     def text_ids(self, text: str) -> tuple[int, ...]:
         """Token ids of a bare text, without any special token that is not written in it."""
@@ -97,15 +128,7 @@ class Prompts:
         found = cast(Any, self.tokenizer).chat_template or ""
         return found if isinstance(found, str) else found.get("tool_use") or found.get("default", "")
 
-    def _check_arguments(self) -> None:
-        unknown = [name for name in self._arguments if name not in self.template]
-        if unknown:
-            raise ModelLoadError(
-                f"The chat template of {self._name!r} knows no {unknown!r}, which template_arguments set; name only "
-                "variables of the template."
-            )
-
-    def _render(self, dialogue: Dialogue) -> str:
+    def _render(self, dialogue: Dialogue, as_parts: bool = False) -> str:
         messages: Any = dialogue.messages
         if dialogue.tools and "tools" not in self.template:
             raise InputError(
@@ -114,18 +137,30 @@ class Prompts:
             )
         if not self.has_chat_template:
             return _plain(messages) + dialogue.opening
-        from jinja2.exceptions import TemplateError
+        from jinja2.exceptions import TemplateError, TemplateRuntimeError, TemplateSyntaxError
 
+        if as_parts:
+            messages = [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in messages]
         tools: Any = list(dialogue.tools) or None
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tools=tools, tokenize=False, add_generation_prompt=True, **self._arguments
             )
-        except TemplateError as exc:
+        except TemplateSyntaxError as exc:
+            raise ModelLoadError(
+                f"The chat template of {self._name!r} is no valid Jinja (line {exc.lineno}: {exc.message}); correct "
+                "tokenizer.chat_template."
+            ) from exc
+        except Exception as exc:
             roles = [message["role"] for message in messages]
+            if isinstance(exc, TemplateError) and not isinstance(exc, TemplateRuntimeError):
+                raise InputError(
+                    f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an "
+                    "order it knows."
+                ) from exc
             raise InputError(
-                f"The model's chat template refuses messages with the roles {roles!r}: {exc}. Use roles and an order "
-                "it knows."
+                f"The chat template of {self._name!r} fails on messages with the roles {roles!r} "
+                f"({type(exc).__name__}: {exc}); correct tokenizer.chat_template."
             ) from exc
         return cast(str, text) + dialogue.opening
 
@@ -145,6 +180,16 @@ class Prompts:
         fast = bool(self.tokenizer.is_fast)
         encoded = cast(Any, self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast, verbose=False))
         return encoded["input_ids"], encoded["offset_mapping"] if fast else None
+
+
+def _asked(dialogue: Dialogue) -> int:
+    """The number of the last user message; -1, the last of all, where there is none."""
+    return max((i for i, message in enumerate(dialogue.messages) if message["role"] == "user"), default=-1)
+
+
+def _overlapping(offsets: Sequence[tuple[int, int]], start: int, stop: int) -> list[int]:
+    """The tokens that hold one of these characters."""
+    return [i for i, (begin, end) in enumerate(offsets) if begin < stop and end > start]
 
 
 def _dialogue(conversation: Conversation) -> Dialogue:

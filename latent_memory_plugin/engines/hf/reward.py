@@ -9,7 +9,8 @@ import torch
 from typing_extensions import Self
 
 from latent_memory_plugin.config import ModelConfig
-from latent_memory_plugin.engines.hf.load import first_line, loaded
+from latent_memory_plugin.engines import cancellation
+from latent_memory_plugin.engines.hf.load import read
 from latent_memory_plugin.errors import ContextLengthError, ModelError, ModelLoadError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class RewardModel:
         config = model if isinstance(model, ModelConfig) else ModelConfig(name=str(model))
         if config.name is None:
             raise ModelLoadError(f"{config!r} names no model; there is no embedded reward model, so name one.")
-        return cls(*loaded(config, _read_files), config.name)
+        return cls(*read(config, kind="AutoModelForSequenceClassification"))
 
     def __call__(self, question: str, completion: str) -> float:
         """The reward of a completion, any finite number, the larger the better.
@@ -64,6 +65,7 @@ class RewardModel:
                 f"Question and completion have {tokens} tokens, more than the {limit} that the reward model "
                 f"{self.name!r} can read; lower max_new_tokens."
             )
+        cancellation.check()
         with torch.inference_mode():
             reward = float(self._model(**inputs).logits[0, 0])
         if not math.isfinite(reward):
@@ -82,29 +84,3 @@ class RewardModel:
             inputs = tokenizer(question, completion, **given)
         taken = inspect.signature(self._model.forward).parameters
         return {name: value.to(self._model.device) for name, value in inputs.items() if name in taken}
-
-
-def _read_files(
-    source: Path | str, config: ModelConfig, local: bool
-) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    common: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "local_files_only": local}
-    if isinstance(source, str):
-        common["revision"] = config.revision or "main"
-    common_model = {"use_safetensors": True, "output_loading_info": True, **common}
-    dtype = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
-    try:
-        tokenizer = cast(Any, AutoTokenizer).from_pretrained(source, **common)
-        model, told = cast(Any, AutoModelForSequenceClassification).from_pretrained(source, dtype=dtype, **common_model)
-    except Exception as exc:  # the tokenizers library raises Exception itself
-        raise ModelLoadError(
-            f"The reward model {str(source)!r} could not be loaded ({first_line(exc)}); it must be a model for "
-            "sequence classification with config.json, safetensors weights and a tokenizer."
-        ) from exc
-    if told["missing_keys"]:
-        # transformers fills them with random numbers: any language model would load as a reward model.
-        raise ModelLoadError(
-            f"{str(source)!r} lacks the weights {sorted(told['missing_keys'])!r:.200}; it is no trained reward model."
-        )
-    return model, tokenizer

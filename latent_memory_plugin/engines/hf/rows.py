@@ -11,46 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latent_memory_plugin.engines.base import Conversation
 from latent_memory_plugin.engines.hf.engine import Engine, Inputs
 from latent_memory_plugin.engines.hf.prompts import Prompt
-from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.forms import soft_prompt
 
 
 class Row(NamedTuple):
-    """A prompt and the Latent it is read with."""
+    """A prompt and what is read before it."""
 
     prompt: Prompt
     """What is asked."""
-    latent: Tensor | None
-    """(P, H) the vectors read before the prompt, or None."""
+    vectors: Tensor | None = None
+    """(P, H) with which a Latent enters, or None."""
 
     @property
     def latent_tokens(self) -> int:
         """P; 0 without a Latent."""
-        return 0 if self.latent is None else int(self.latent.shape[0])
+        return 0 if self.vectors is None else len(self.vectors)
 
     @property
     def length(self) -> int:
         """Tokens of the row up to the end of its prompt."""
         return len(self.prompt.ids) + self.latent_tokens
-
-
-def check_request(
-    conversations: Sequence[Conversation], latents: Sequence[Tensor | None], rollouts: int, hidden_size: int
-) -> None:
-    """Raises InputError for counts and shapes that do not fit, WrongModelError for a Latent of another width."""
-    if rollouts < 1:
-        raise InputError(f"n={rollouts!r} rollouts were asked for; ask for at least 1.")
-    if isinstance(conversations, str) or len(conversations) != len(latents):
-        raise InputError(
-            f"{len(conversations)} conversations and {len(latents)} Latents were given; pass lists of one length, "
-            "with None where a conversation has no Latent."
-        )
-    for latent in latents:
-        if latent is not None:
-            soft_prompt.check(latent, hidden_size)
 
 
 def positions_of(mask: Tensor) -> Tensor:
@@ -62,7 +43,7 @@ def assemble(engine: Engine, rows: Sequence[Row], tails: Sequence[Sequence[int]]
     """The rows as one batch, left-padded so that all prompts end at the same column; `tails`, where given, follow
     there, padded on the right to the longest.
 
-    Gradient flows to the Latents. Without any Latent the batch holds ids, with one it holds embeddings.
+    Gradient flows to the vectors. Without any the batch holds ids, with some it holds embeddings.
     """
     ids, mask, places = _layout(rows, tails or [()] * len(rows))
     token_ids = torch.from_numpy(ids).to(engine.device)  # (B, T)
@@ -70,7 +51,7 @@ def assemble(engine: Engine, rows: Sequence[Row], tails: Sequence[Sequence[int]]
     if not len(places):
         return Inputs(token_ids, None, present, positions_of(present))
     embeddings = engine.embed(token_ids)  # (B, T, H)
-    vectors = torch.cat([row.latent.to(embeddings) for row in rows if row.latent is not None])  # (sum of P, H)
+    vectors = torch.cat([row.vectors.to(embeddings) for row in rows if row.vectors is not None])  # (sum of P, H)
     at = torch.from_numpy(places).to(engine.device)
     embeddings = embeddings.index_put((at[:, 0], at[:, 1]), vectors)  # (B, T, H)
     return Inputs(None, embeddings, present, positions_of(present))

@@ -1,5 +1,7 @@
-"""Sampling: one prefill for each prompt, its cache repeated over the rollouts, finished rows leave the batch."""
+"""Sampling: one prefill for each prompt, its cache repeated over the rollouts, finished rows leave the batch; one
+uniform number for each row and step becomes a token by the inverse of the distribution."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latent_memory_plugin.config import SamplingConfig
-from latent_memory_plugin.engines.hf import draw
+from latent_memory_plugin.engines.cancellation import report
 from latent_memory_plugin.engines.hf.cache import spread
 from latent_memory_plugin.engines.hf.endings import CHECK_STEPS, Endings
 from latent_memory_plugin.engines.hf.engine import Engine, Inputs
@@ -39,9 +41,14 @@ def sample(
     """Token ids of `rollouts` completions for each row, in the order of `rows`. What follows an end is not cut off."""
     drawn: dict[Pair, list[int]] = {}
     with engine.frozen(), torch.inference_mode():
-        for batch in batches([row.length for row in rows], rollouts, sampling.max_new_tokens, max_batch_tokens):
-            tokens = _Sampler(engine, rows, batch, sampling, seed, endings).run()  # (B, T)
-            drawn.update(zip(batch, cast(list[list[int]], tokens.tolist()), strict=True))
+        planned = list(batches([row.length for row in rows], rollouts, sampling.max_new_tokens, max_batch_tokens))
+        for number, batch in enumerate(planned):
+            sampler, before = _Sampler(engine, rows, batch, sampling, seed, endings), number * sampling.max_new_tokens
+            while sampler.advance():
+                report(before + sampler.taken, len(planned) * sampling.max_new_tokens)
+            report(before + sampling.max_new_tokens, len(planned) * sampling.max_new_tokens)
+            tokens = cast(list[list[int]], sampler.tokens.tolist())
+            drawn.update(zip(batch, tokens, strict=True))
     return [[drawn[number, rollout] for rollout in range(rollouts)] for number in range(len(rows))]
 
 
@@ -107,7 +114,7 @@ class _Sampler:
     def _uniforms(self, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) -> Tensor:
         if self.sampling.temperature == 0:
             return torch.zeros(len(pairs), self.steps, device=self.engine.device)
-        drawn = [draw.uniforms(seed, rows[row].prompt.ids, rollout, self.steps) for row, rollout in pairs]
+        drawn = [uniforms(seed, rows[row].prompt.ids, rollout, self.steps) for row, rollout in pairs]
         numbers = torch.from_numpy(np.stack(drawn))  # (B, steps)
         device = self.engine.device
         return numbers.to(device, torch.float32) if device.type == "mps" else numbers.to(device)
@@ -131,17 +138,11 @@ class _Sampler:
         self.position = inputs.positions[source, -1]  # (B,)
         self.padded = self.look_steps == 1 or not bool(self.mask.all())
 
-    def run(self) -> Tensor:
-        """Sampled token ids (B, steps)."""
-        while self.advance():
-            pass
-        return self.tokens
-
     def advance(self) -> bool:
         """Chooses a token for each row that is there; False once there is nothing more to choose."""
         if self._processors is not None:
             self.logits = self._processors(self.logits, self.live, self.tokens[self.live, : self.taken])
-        chosen = draw.choose(self.logits, self.uniforms[self.live, self.taken], self.sampling)  # (live,)
+        chosen = choose(self.logits, self.uniforms[self.live, self.taken], self.sampling)  # (live,)
         self.tokens[self.live, self.taken] = chosen
         self.ended |= torch.isin(chosen, self.end_ids)
         self.taken += 1
@@ -173,3 +174,38 @@ class _Sampler:
         self.position = self.position + 1
         inputs = Inputs(chosen[:, None], None, self.mask, self.position[:, None], self.padded)
         self.logits = self.engine.forward(inputs, self.cache, keep=1).logits[:, -1]  # (live, V)
+
+
+def uniforms(seed: int, prompt_ids: Sequence[int], rollout: int, count: int) -> "np.ndarray":
+    """(count,) float64 in [0, 1) that belong to one rollout of one prompt.
+
+    They depend on these three alone, not on the batch, the Latent or `count`: a prompt gets the same rollouts in any
+    company, and the same numbers with and without a Latent, which makes the two easier to compare.
+    """
+    text = f"{seed}:{rollout}:{','.join(map(str, prompt_ids))}"
+    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+    return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+def choose(logits: Tensor, uniform: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Token ids (B,) from logits (B, V) and uniform numbers (B,); temperature 0 takes the likeliest."""
+    if sampling.temperature == 0:
+        return logits.argmax(-1)  # (B,)
+    chances = torch.softmax(logits.float() / sampling.temperature, dim=-1)  # (B, V)
+    if sampling.top_p == 1:
+        return _invert(chances, uniform)
+    ordered, ids = chances.sort(dim=-1, descending=True)  # (B, V)
+    before = ordered.cumsum(-1) - ordered  # (B, V)
+    ordered = ordered.masked_fill(before >= sampling.top_p, 0.0)
+    return ids.gather(-1, _invert(ordered, uniform)[:, None])[:, 0]  # (B,)
+
+
+def _invert(chances: Tensor, uniform: Tensor) -> Tensor:
+    """The first index (B,) at which the running sum of chances (B, V), not necessarily normalised, passes the share
+    `uniform` (B,) of their total."""
+    # float64 keeps the tail of a large vocabulary reachable; MPS has none.
+    precise = torch.float32 if chances.device.type == "mps" else torch.float64
+    running = chances.cumsum(-1, dtype=precise)  # (B, V)
+    target = uniform.to(precise)[:, None] * running[:, -1:]  # (B, 1)
+    index = torch.searchsorted(running, target, right=True)[:, 0]  # (B,)
+    return index.clamp(max=chances.shape[-1] - 1)
