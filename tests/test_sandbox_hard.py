@@ -379,4 +379,4 @@ def test_greedy_is_wrong_where_a_majority_is_right(hard: LanguageModel) -> None:
         assert 0.5 <= means["majority_16"] <= 0.75
         ways, misled = report["kinds"]["ways"][split], report["kinds"]["misled"][split]
         assert ways["greedy"] < 0.2 < 0.5 < ways["majority_16"]
-        assert misled["majority_16"] < 0.5
+        assert misled["majority_16"] < means["majority_16"] - 0.1

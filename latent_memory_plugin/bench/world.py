@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from latent_memory_plugin import answers
 from latent_memory_plugin.answers.judge import Judge
@@ -11,7 +11,7 @@ from latent_memory_plugin.config import ModelConfig, SamplingConfig
 from latent_memory_plugin.engines.base import Model
 from latent_memory_plugin.errors import InputError
 from latent_memory_plugin.records import Vote
-from latent_memory_plugin.sandbox.family import Family, WordProblem, World
+from latent_memory_plugin.sandbox.family import Family, Split, WordProblem, World
 from latent_memory_plugin.sandbox.world import MODELS, families, stream
 
 LARGEST_FAMILY = 500
@@ -30,13 +30,14 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
     world: World = "plain",
+    split: Split | Literal["all"] = "all",
 ) -> dict[str, Any]:
     """Accuracies 0 to 1 of each family, `one_sample`, `majority_{rollouts}` and `greedy`, and their means over the
-    families: all, those of a split, and those of a kind in a split.
+    families: all that are measured, those of a split, and those of a kind in a split.
 
     `model` is a loaded one, a path or hub id, or None for the one that was trained on this half of the world. The same
     seed draws the same problems and the same samples. Raises InputError for counts below 1, too many problems or an
-    unknown world, ModelLoadError.
+    unknown world or split, ModelLoadError.
     """
     if rollouts < 1 or not 1 <= problems_per_family <= LARGEST_FAMILY:
         raise InputError(
@@ -46,7 +47,7 @@ def measure(
     if world not in MODELS:
         raise InputError(f"There is no world {world!r}; choose {' or '.join(map(repr, MODELS))}.")
     began = time.monotonic()
-    chosen = families(world=world)
+    chosen = families(split, world)
     loaded = _loaded(MODELS[world] if model is None else model)
     measured = _families(loaded, chosen, problems_per_family, rollouts, seed, progress)
     return {

@@ -91,6 +91,9 @@ def world(
         Literal["plain", "hard"],
         typer.Option("--world", help="Which half; without --model, the embedded model of this half is measured."),
     ] = "plain",
+    split: Annotated[
+        Literal["tuning", "held-out", "all"], typer.Option("--families", help="Which families of it.")
+    ] = "all",
 ) -> None:
     """Measures a model on the embedded world.
 
@@ -99,7 +102,7 @@ def world(
     from latent_memory_plugin.bench.world import measure
 
     with output.progress("families") as advance:
-        report = measure(shared.model, problems, rollouts, seed, advance, half)
+        report = measure(shared.model, problems, rollouts, seed, advance, half, split)
     measured = [name for name in report["mean"]]
     title = f"{report['model']}, {problems} problems of each family, seed {seed}, {report['seconds']:.0f} s"
     columns = ("family", "kind", "split", *(name.replace("_", " ") for name in measured))
