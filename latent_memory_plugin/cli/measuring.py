@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Seed = Annotated[int, typer.Option("--seed", help="Draws the problems and the samples.")]
-Families = Annotated[
-    Literal["tuning", "held-out"],
-    typer.Option("--families", help="Which half of the embedded world the stream is from."),
-]
 
 FIRST_IN_REPORT = ("second_half", "latents", "seconds", "seed")
 """What most readers of a demo's JSON look for."""
@@ -60,7 +56,8 @@ def demo(
         str, typer.Option("--picture", metavar="FILE", callback=writable_file, help="Where the learning curve goes.")
     ] = "demo.png",
     seed: Seed = 0,
-    families: Families = "held-out",
+    families: streaming.Families = "held-out",
+    half: streaming.World = "hard",
 ) -> None:
     """Shows a frozen model getting better at its problems."""
     from latent_memory_plugin.bench.demo import run
@@ -68,7 +65,7 @@ def demo(
 
     check_plotting()
     with output.progress("problems") as advance:
-        report = run(seed, problems, shared.model, questions, advance, families)
+        report = run(seed, problems, shared.model, questions, advance, families, half)
     present(shared, report, Path(picture))
 
 
@@ -129,6 +126,7 @@ def _accuracies(report: dict[str, Any]) -> "Table":
     names = {
         "without_memory": "one sample without memory",
         "with_memory": "one sample with memory",
+        "greedy": "greedy without memory",
         "majority_16": "majority of 16 without memory",
     }
     half, tokens = report["second_half"], report["tokens_per_answer"]
