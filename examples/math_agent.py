@@ -1,6 +1,7 @@
 """Watch a frozen model get better at its own stream of problems: `make demo`, or
 
     python examples/math_agent.py --seed 3
+    python examples/math_agent.py --world plain
     python examples/math_agent.py --model Qwen/Qwen3-1.7B --problems mine.jsonl
 
 Each problem is answered before anything is learnt from it, and the memory never sees a label. The tables go to the
@@ -17,8 +18,6 @@ from latent_memory_plugin.cli.measuring import present
 from latent_memory_plugin.cli.options import Shared, one_line_errors, one_line_warnings
 from latent_memory_plugin.cli.output import progress
 
-Families = Literal["tuning", "held-out"]
-
 
 def main(
     model: Annotated[str | None, typer.Option(help="Folder or hub id of a model [default: the embedded one].")] = None,
@@ -29,8 +28,11 @@ def main(
     seed: Annotated[int, typer.Option(help="Draws the problems and the samples.")] = 0,
     count: Annotated[int, typer.Option(min=2, help="Problems of the embedded world in the stream.")] = DEMO_PROBLEMS,
     families: Annotated[
-        Literal["tuning", "held-out"], typer.Option(help="Which half of the embedded world.")
+        Literal["tuning", "held-out"], typer.Option(help="Which families of the embedded world.")
     ] = "held-out",
+    world: Annotated[
+        Literal["plain", "hard"], typer.Option(help="Which half of it, and, without --model, whose model.")
+    ] = "hard",
 ) -> None:
     """Shows a frozen model getting better at its problems."""
     with one_line_errors(debug=False), one_line_warnings():
@@ -40,7 +42,7 @@ def main(
 
         check_plotting()
         with progress("problems") as advance:
-            report = run(seed, count, model, problems, advance, families)
+            report = run(seed, count, model, problems, advance, families, world)
         present(Shared(json="demo.json"), report, Path("demo.png"))
 
 

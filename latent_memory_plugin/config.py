@@ -21,7 +21,7 @@ class ModelConfig(FrozenConfig):
     """Which language model, and how it is held."""
 
     name: str | None = None
-    """Path or hub id; None is the embedded model."""
+    """Path or hub id; None or `embedded` is the embedded model, `embedded-hard` that of the hard half of the world."""
     engine: str = "hf"
     """What runs it: the name of an engine."""
     revision: str | None = None

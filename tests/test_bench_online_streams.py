@@ -11,6 +11,7 @@ import pytest
 from latent_memory_plugin.bench.online.sets import SETS, load, read
 from latent_memory_plugin.bench.online.stream import SPARE_PROBLEMS, embedded, open_stream
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.sandbox.family import World
 from latent_memory_plugin.sandbox.world import families
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -22,9 +23,10 @@ def file_of(folder: Path, rows: list[dict[str, Any]], name: str = "mine.jsonl") 
     return str(path)
 
 
-def test_a_stream_of_the_world_asks_all_families_equally_and_keeps_other_problems_of_each() -> None:
-    stream = embedded("tuning", 48, 3)
-    names = [family.name for family in families("tuning")]
+@pytest.mark.parametrize("world", ["plain", "hard"])
+def test_a_stream_of_the_world_asks_all_families_equally_and_keeps_other_problems_of_each(world: World) -> None:
+    stream = embedded("tuning", 48, 3, world)
+    names = [family.name for family in families("tuning", world)]
     kinds = [one.kind for one in stream.asked]
     assert {kinds.count(name) for name in names} == {4} and set(stream.spare) == set(names)
     met = {one.question for one in stream.asked}
@@ -37,6 +39,12 @@ def test_a_stream_of_the_world_asks_all_families_equally_and_keeps_other_problem
 def test_the_same_seed_draws_the_same_stream_and_another_one_another() -> None:
     assert embedded("held-out", 12, 1) == embedded("held-out", 12, 1)
     assert embedded("held-out", 12, 1).asked != embedded("held-out", 12, 2).asked
+
+
+def test_the_halves_of_the_world_have_streams_of_other_names_and_problems() -> None:
+    plain, hard = (open_stream("24", "held-out", 0, world=world) for world in ("plain", "hard"))
+    assert (plain.name, hard.name) == ("held-out", "hard-held-out")
+    assert not set(plain.kinds.values()) & set(hard.kinds.values())
 
 
 def test_a_file_is_shuffled_by_the_seed_and_what_is_not_asked_is_kept_for_measurements(tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ import pytest
 
 from latent_memory_plugin.bench.world import measure
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.sandbox.world import FAMILIES, stream
+from latent_memory_plugin.sandbox.family import World
+from latent_memory_plugin.sandbox.world import FAMILIES, families, stream
 from latent_memory_plugin.testing import FakeModel
 
 PROBLEMS = 3
 
 
-def fake(bias: float, seed: int = 0, problems: int = PROBLEMS, **changes: Any) -> FakeModel:
+def fake(bias: float, seed: int = 0, problems: int = PROBLEMS, world: World = "plain", **changes: Any) -> FakeModel:
     """Knows the right answer and 0 for every problem that will be drawn; log-odds of the right one are `bias`."""
-    drawn = [problem for family in FAMILIES for problem in stream([family], problems, seed)]
+    drawn = [problem for family in families(world=world) for problem in stream([family], problems, seed)]
     return FakeModel({problem.question: (problem.answer, "0") for problem in drawn}, bias=bias, **changes)
 
 
@@ -41,6 +42,26 @@ def test_every_family_is_reported_with_its_split_and_the_mean_is_over_families()
     for name in ("one_sample", "majority_4", "greedy"):
         families = [family[name] for family in report["families"].values()]
         assert report["mean"][name] == pytest.approx(sum(families) / len(families), abs=1e-4)
+
+
+def test_the_hard_half_is_reported_by_split_and_by_kind() -> None:
+    report = measure(fake(0.3, world="hard"), PROBLEMS, rollouts=4, world="hard")
+    assert report["world"] == "hard" and report["splits"].keys() == {"tuning", "held-out"}
+    chosen = {family.name: family for family in families(world="hard")}
+    assert {name: one["kinds"] for name, one in report["families"].items()} == {
+        name: list(family.kinds) for name, family in chosen.items()
+    }
+    assert report["kinds"].keys() == {"ways", "reworded", "look-alike", "misled"}
+    for kind, splits in report["kinds"].items():
+        for split, means in splits.items():
+            mine = [
+                one["one_sample"]
+                for one in report["families"].values()
+                if kind in one["kinds"] and one["split"] == split
+            ]
+            assert means["one_sample"] == pytest.approx(sum(mine) / len(mine), abs=1e-4)
+    plain = measure(fake(0.3), PROBLEMS, rollouts=4)
+    assert plain["kinds"] == {} and plain["world"] == "plain"
 
 
 def test_the_same_seed_measures_the_same_and_another_one_other_problems() -> None:

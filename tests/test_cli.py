@@ -20,6 +20,8 @@ from latent_memory_plugin import __version__
 from latent_memory_plugin.cli import app
 from latent_memory_plugin.cli.options import one_line_errors
 from latent_memory_plugin.records import Answer, Latent, Standing
+from latent_memory_plugin.sandbox.family import World
+from latent_memory_plugin.sandbox.world import families
 from latent_memory_plugin.store import Store
 
 WEIGHTS = Path(__file__).parents[1] / "latent_memory_plugin" / "sandbox" / "weights"
@@ -453,12 +455,39 @@ def test_bench_world_gives_every_family_and_the_mean_as_json() -> None:
 
 
 @needs_weights
+def test_bench_world_measures_one_split_of_one_half() -> None:
+    told = ("--world", "hard", "--families", "tuning", "--problems", "1", "--rollouts", "2", "--json", "-")
+    report = json.loads(call("bench", "world", *told).stdout)
+    assert report["model"] == "embedded-hard" and set(report["splits"]) == {"tuning"} and len(report["families"]) == 12
+
+
+@needs_weights
+@pytest.mark.parametrize(("half", "model"), [("plain", "embedded"), ("hard", "embedded-hard")])
+def test_the_demo_runs_on_the_half_of_the_world_that_is_named(tmp_path: Path, half: World, model: str) -> None:
+    told = ("--world", half, "--families", "tuning", "--picture", str(tmp_path / "demo.png"), "--json", "-")
+    report = json.loads(call("demo", "--problems", "2", *told).stdout)
+    known = {family.name for family in families("tuning", half)}
+    assert report["model"] == model and report["world"] == half
+    assert {one["kind"] for one in report["problems"]} <= known
+    assert all(one["greedy"] in (0.0, 1.0) for one in report["problems"])
+
+
+@needs_weights
+def test_bench_online_walks_the_hard_half_with_greedy_and_a_majority_as_arms(tmp_path: Path) -> None:
+    told = ("--world", "hard", "--families", "tuning", "--problems", "12", "--voters", "4", "--samples", "1")
+    out = ("--methods", "none,majority_4,greedy", "--out", str(tmp_path / "out"), "--json", "-")
+    report = json.loads(call("bench", "online", *told, *out).stdout)
+    assert [one["name"] for one in report["streams"]] == ["hard-tuning"]
+    assert list(report["methods"]) == ["none", "majority_4", "greedy"]
+
+
+@needs_weights
 def test_the_demo_reports_draws_and_keeps_to_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = call("demo", "--problems", "4", "--seed", "3", "--json", "demo.json")
     assert result.exit_code == 0, result.stderr
     report = json.loads((tmp_path / "demo.json").read_text())
-    assert set(report["second_half"]) >= {"without_memory", "with_memory", "majority_16"}
+    assert set(report["second_half"]) >= {"without_memory", "with_memory", "majority_16", "greedy"}
     assert set(report["latents"]) >= {"live", "refused"} and report["seed"] == 3 and report["seconds"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {"demo.json", "demo.png"}
     assert "with memory" in result.stdout

@@ -66,13 +66,14 @@ def test_math_agent_shows_its_tables_and_writes_a_picture_and_a_report(tmp_path:
     report = json.loads((tmp_path / "demo.json").read_text())
     assert list(report)[:4] == ["second_half", "latents", "seconds", "seed"]
     assert report["seed"] == 3 and report["seconds"] > 0 and len(report["problems"]) == 12
-    for name in ("without_memory", "with_memory", "majority_16"):
+    assert report["world"] == "hard" and report["model"] == "embedded-hard"
+    for name in ("without_memory", "with_memory", "majority_16", "greedy"):
         assert 0 <= report["second_half"][name] <= 1
         assert f"{report['second_half'][name]:.2f}" in done.stdout
     assert set(report["latents"]) == {"live", "refused"}
     picture = (tmp_path / "demo.png").read_bytes()
     assert picture.startswith(PNG_START) and len(picture) > 10_000
-    for words in ("one sample without memory", "one sample with memory", "majority of 16", "live", "refused"):
+    for words in ("one sample without memory", "one sample with memory", "majority of 16", "greedy", "live", "refused"):
         assert words in done.stdout
 
 

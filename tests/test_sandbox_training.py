@@ -2,6 +2,7 @@
 
 import random
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 from latent_memory_plugin.bench.world import measure
 from latent_memory_plugin.engines.hf import LanguageModel
 from latent_memory_plugin.sandbox import train
+from latent_memory_plugin.sandbox.corpus import document
+from latent_memory_plugin.sandbox.family import World
 from latent_memory_plugin.sandbox.train import WEIGHTS
 from latent_memory_plugin.sandbox.world import FAMILIES
 
@@ -65,11 +68,11 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(tokenizer: Any, monkey
     assert first.weights.unique().tolist() == pytest.approx([train.UNSPOKEN_WEIGHT, 1.0])
 
 
-def tiny_model(tokenizer: Any) -> Qwen3ForCausalLM:
+def tiny_model(tokenizer: Any, intermediate_size: int = 24) -> Qwen3ForCausalLM:
     torch.manual_seed(train.SEED)
     sizes: dict[str, Any] = {
         "hidden_size": 16,
-        "intermediate_size": 24,
+        "intermediate_size": min(24, intermediate_size),
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
@@ -95,11 +98,11 @@ def test_training_that_is_stopped_and_started_again_ends_at_the_same_weights(
     real = train.batch
     seen: list[int] = []
 
-    def stopped_at_five(tokenizer: Any, step: int) -> train.Batch:
+    def stopped_at_five(tokenizer: Any, step: int, *families: Any) -> train.Batch:
         seen.append(step)
         if seen.count(5) == 1 and step == 5:
             raise KeyboardInterrupt
-        return real(tokenizer, step)
+        return real(tokenizer, step, *families)
 
     monkeypatch.setattr(train, "batch", stopped_at_five)
     with pytest.raises(KeyboardInterrupt):
@@ -111,6 +114,26 @@ def test_training_that_is_stopped_and_started_again_ends_at_the_same_weights(
     assert parts.keys() == whole.keys()
     assert all(torch.allclose(parts[name], whole[name], atol=1e-6) for name in whole)
     assert not (tmp_path / "parts" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize("world", ["plain", "hard"])
+def test_a_recipe_trains_on_its_half_with_the_width_that_its_weights_have(tokenizer: Any, world: World) -> None:
+    recipe = train.RECIPES[world]
+    assert {family.world for family in recipe.families} == {world}
+    asked = tokenizer.decode(train.batch(tokenizer, 0, recipe.families).ids[0])
+    other = train.RECIPES["plain" if world == "hard" else "hard"].families
+    assert asked != tokenizer.decode(train.batch(tokenizer, 0, other).ids[0])
+    made = train.build_model(AutoTokenizer.from_pretrained(recipe.folder), recipe.intermediate_size)
+    weights = load_file(recipe.folder / "model.safetensors")
+    assert {name: tuple(one.shape) for name, one in weights.items()} == {
+        name: tuple(one.shape) for name, one in made.named_parameters()
+    }
+
+
+def test_the_text_of_the_plain_half_is_that_of_its_committed_weights() -> None:
+    rng = random.Random("corpus-0-0")
+    text = "".join(piece for _ in range(500) for piece, _ in document(FAMILIES, rng))
+    assert sha256(text.encode()).hexdigest() == "2cc747d60ab5e76a56484f3c54351b1a477e3d73c63d83c0663dabc716b298fc"
 
 
 @pytest.mark.usefixtures("small_training")
@@ -153,7 +176,7 @@ def test_the_tokenizer_of_the_weights_is_the_one_the_script_makes(
 
 def test_the_embedded_model_can_solve_its_problems_but_does_not_reliably(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [family for family in FAMILIES if family.name in ("sharing the rest", "weeks and days")]
-    monkeypatch.setattr("latent_memory_plugin.bench.world.FAMILIES", tuple(chosen))
+    monkeypatch.setattr("latent_memory_plugin.bench.world.families", lambda world: tuple(chosen))
     report = measure(LanguageModel.load(), problems_per_family=10, rollouts=8)
     assert len(report["families"]) == 2
     for family in report["families"].values():

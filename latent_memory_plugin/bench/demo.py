@@ -17,7 +17,8 @@ from latent_memory_plugin.answers import agree
 from latent_memory_plugin.answers.vote import vote
 from latent_memory_plugin.bench import DEMO_PROBLEMS
 from latent_memory_plugin.records import Answer, Outcome
-from latent_memory_plugin.sandbox.world import families, stream
+from latent_memory_plugin.sandbox.family import World
+from latent_memory_plugin.sandbox.world import MODELS, families, stream
 
 PROBLEMS_AT_ONCE = 8
 VOTERS = 16
@@ -51,12 +52,16 @@ class Scored:
     """Share of right samples with memory, 0 to 1."""
     majority_16: float | None
     """1 where the majority of 16 samples without memory is right."""
+    greedy: float | None
+    """1 where the likeliest completion without memory is right."""
     latent: str | None
     """The Latent that was read."""
     tokens_without: float
     """Tokens sampled per answer without memory."""
     tokens_with: float
     """The same with memory."""
+    tokens_greedy: float
+    """Tokens of the likeliest completion."""
 
 
 def run(
@@ -66,20 +71,26 @@ def run(
     file: Path | None = None,
     progress: Progress | None = None,
     split: Literal["tuning", "held-out"] = "held-out",
+    world: World = "hard",
 ) -> dict[str, Any]:
-    """Runs the stream in a store of its own and returns the report; nothing is left on the disk."""
-    asked = own(file) if file else embedded(split, problems, seed)
+    """Runs the stream in a store of its own and returns the report; nothing is left on the disk.
+
+    `world` is the half of the embedded world that the problems come from, and, without `model`, whose model it is.
+    """
+    asked = own(file) if file else embedded(split, problems, seed, world)
+    model = model or MODELS[world]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as root, LatentMemory(root=root, model=model, namespace="demo") as memory:
         scores, outcomes = _stream(memory, asked, seed, progress)
         report = summarise(scores, outcomes)
+        report |= {"world": None if file else world}
         report |= {"model": memory.model.name, "live_latents": [one.model_dump() for one in memory.latents()]}
     return report | {"seconds": round(time.monotonic() - started, 1), "seed": seed}
 
 
-def embedded(split: Literal["tuning", "held-out"], problems: int, seed: int) -> list[Question]:
-    """A stream of the embedded world."""
-    drawn = stream(families(split), problems, seed)
+def embedded(split: Literal["tuning", "held-out"], problems: int, seed: int, world: World) -> list[Question]:
+    """A stream of one half of the embedded world."""
+    drawn = stream(families(split, world), problems, seed)
     return [Question(problem.question, problem.answer, problem.family.name) for problem in drawn]
 
 
@@ -98,9 +109,10 @@ def _stream(
         texts = [one.question for one in some]
         memory.off()
         plain = memory.ask(texts, n=VOTERS, seed=seed)
+        likeliest = memory.ask(texts, seed=seed, temperature=0.0)
         memory.on()
         recalled = memory.ask(texts, n=SAMPLES_WITH_MEMORY, seed=seed + 1)
-        scores += [_score(one, before, after) for one, before, after in zip(some, plain, recalled, strict=True)]
+        scores += [_score(*went) for went in zip(some, plain, likeliest, recalled, strict=True)]
         for outcome in memory.observe_all(texts, [answer.rollouts for answer in plain]):
             outcomes.append(outcome)
             if progress is not None:
@@ -108,16 +120,18 @@ def _stream(
     return scores, outcomes
 
 
-def _score(asked: Question, plain: Answer, recalled: Answer) -> Scored:
+def _score(asked: Question, plain: Answer, likeliest: Answer, recalled: Answer) -> Scored:
     winner = vote([rollout.answer for rollout in plain.rollouts]).answer
     return Scored(
         kind=asked.kind,
         without_memory=_right(plain, asked.answer),
         with_memory=_right(recalled, asked.answer),
         majority_16=None if asked.answer is None else float(agree(winner, asked.answer)),
+        greedy=_right(likeliest, asked.answer),
         latent=recalled.latent_ids[0] if recalled.latent_ids else None,
         tokens_without=plain.usage.completion_tokens / len(plain.rollouts),
         tokens_with=recalled.usage.completion_tokens / len(recalled.rollouts),
+        tokens_greedy=float(likeliest.usage.completion_tokens),
     )
 
 
@@ -140,6 +154,7 @@ def summarise(scores: Sequence[Scored], outcomes: Sequence[Outcome]) -> dict[str
         "tokens_per_answer": {
             "without_memory": _mean([one.tokens_without for one in scores[half:]]),
             "with_memory": _mean([one.tokens_with for one in scores[half:]]),
+            "greedy": _mean([one.tokens_greedy for one in scores[half:]]),
             "majority_16": _mean([VOTERS * one.tokens_without for one in scores[half:]]),
         },
         "problems": [asdict(score) for score in scores],
@@ -151,7 +166,7 @@ def _tried(outcome: Outcome) -> bool:
 
 
 def _accuracies(scores: Sequence[Scored]) -> dict[str, float | None]:
-    names = ("without_memory", "with_memory", "majority_16")
+    names = ("without_memory", "with_memory", "majority_16", "greedy")
     accuracies = {name: _mean([getattr(score, name) for score in scores]) for name in names}
     return accuracies | {"coverage": _mean([float(score.latent is not None) for score in scores])}
 

@@ -12,6 +12,7 @@ FEWEST = 10
 LINES = (
     ("with_memory", "one sample with memory", "#0b6e4f", 2.6),
     ("majority_16", "majority of 16 without memory", "#8a8d91", 1.6),
+    ("greedy", "greedy without memory", "#4f6d9b", 1.6),
     ("without_memory", "one sample without memory", "#c8553d", 1.6),
 )
 

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Seed = Annotated[int, typer.Option("--seed", help="Draws the problems and the samples.")]
-Families = Annotated[
-    Literal["tuning", "held-out"],
-    typer.Option("--families", help="Which half of the embedded world the stream is from."),
-]
 
 FIRST_IN_REPORT = ("second_half", "latents", "seconds", "seed")
 """What most readers of a demo's JSON look for."""
@@ -60,7 +56,8 @@ def demo(
         str, typer.Option("--picture", metavar="FILE", callback=writable_file, help="Where the learning curve goes.")
     ] = "demo.png",
     seed: Seed = 0,
-    families: Families = "held-out",
+    families: streaming.Families = "held-out",
+    half: streaming.World = "hard",
 ) -> None:
     """Shows a frozen model getting better at its problems."""
     from latent_memory_plugin.bench.demo import run
@@ -68,7 +65,7 @@ def demo(
 
     check_plotting()
     with output.progress("problems") as advance:
-        report = run(seed, problems, shared.model, questions, advance, families)
+        report = run(seed, problems, shared.model, questions, advance, families, half)
     present(shared, report, Path(picture))
 
 
@@ -87,6 +84,13 @@ def world(
     problems: Annotated[int, typer.Option("--problems", min=1, help="Problems of each family.")] = 40,
     rollouts: Annotated[int, typer.Option("--rollouts", min=1, help="Samples of each problem.")] = 16,
     seed: Seed = 0,
+    half: Annotated[
+        Literal["plain", "hard"],
+        typer.Option("--world", help="Which half; without --model, the embedded model of this half is measured."),
+    ] = "plain",
+    split: Annotated[
+        Literal["tuning", "held-out", "all"], typer.Option("--families", help="Which families of it.")
+    ] = "all",
 ) -> None:
     """Measures a model on the embedded world.
 
@@ -95,13 +99,23 @@ def world(
     from latent_memory_plugin.bench.world import measure
 
     with output.progress("families") as advance:
-        report = measure(shared.model, problems, rollouts, seed, advance)
+        report = measure(shared.model, problems, rollouts, seed, advance, half, split)
     measured = [name for name in report["mean"]]
-    rows = [(name, family["split"], *_shares(family, measured)) for name, family in report["families"].items()]
-    rows.append(("mean", "", *_shares(report["mean"], measured)))
     title = f"{report['model']}, {problems} problems of each family, seed {seed}, {report['seconds']:.0f} s"
-    columns = ("family", "split", *(name.replace("_", " ") for name in measured))
-    output.emit(shared, report, output.table(title, columns, rows, numbers=columns[2:]))
+    columns = ("family", "kind", "split", *(name.replace("_", " ") for name in measured))
+    output.emit(shared, report, output.table(title, columns, _measured(report, measured), numbers=columns[3:]))
+
+
+def _measured(report: dict[str, Any], names: list[str]) -> list[tuple[str, ...]]:
+    """A row for each family, for each kind and split, for each split, and for all."""
+    rows = [
+        (name, " ".join(family["kinds"]), family["split"], *_shares(family, names))
+        for name, family in report["families"].items()
+    ]
+    for kind, splits in report["kinds"].items():
+        rows += [("mean", kind, split, *_shares(means, names)) for split, means in splits.items()]
+    rows += [("mean", "", split, *_shares(means, names)) for split, means in report["splits"].items()]
+    return [*rows, ("mean", "", "", *_shares(report["mean"], names))]
 
 
 def _share(value: float | None) -> str:
@@ -112,6 +126,7 @@ def _accuracies(report: dict[str, Any]) -> "Table":
     names = {
         "without_memory": "one sample without memory",
         "with_memory": "one sample with memory",
+        "greedy": "greedy without memory",
         "majority_16": "majority of 16 without memory",
     }
     half, tokens = report["second_half"], report["tokens_per_answer"]

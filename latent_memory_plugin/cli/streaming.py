@@ -13,6 +13,8 @@ from latent_memory_plugin.cli.options import Shared, given
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from latent_memory_plugin.bench.online.plan import Plan
+
 OUT = Path("bench-online")
 PICTURE = "learning-curve.png"
 KINDS = {
@@ -31,7 +33,11 @@ Problems = Annotated[
 ]
 Families = Annotated[
     Literal["tuning", "held-out"],
-    typer.Option("--families", help="Which half of the embedded world the stream is from."),
+    typer.Option("--families", help="Which families of the embedded world the stream is from."),
+]
+World = Annotated[
+    Literal["plain", "hard"],
+    typer.Option("--world", help="Which half of the embedded world, and, without --model, whose model."),
 ]
 
 
@@ -52,6 +58,7 @@ def online(
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.")] = None,
     instruction: Annotated[str, typer.Option("--instruction", help="Stands behind every question.")] = "",
     cost: Annotated[str | None, typer.Option("--cost", metavar="DEVICE", help=COST)] = None,
+    world: World = "plain",
 ) -> None:
     """Measures memory along a stream, against everything else that could be done there.
 
@@ -60,21 +67,28 @@ def online(
     """
     from latent_memory_plugin.bench.online.asking import Asking
     from latent_memory_plugin.bench.online.plan import Plan
+    from latent_memory_plugin.config import ModelConfig, SamplingConfig
+    from latent_memory_plugin.sandbox.world import MODELS
+
+    chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
+    model, seeds = ModelConfig(name=shared.model or MODELS[world]), tuple(dict.fromkeys(seed or [0]))
+    sampling = SamplingConfig(**given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
+    asking = Asking(sampling, instruction)
+    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, asking, world=world)
+    if cost is not None:
+        return costing.estimate(shared, [plan], cost)
+    _run(shared, plan)
+
+
+def _run(shared: Shared, plan: "Plan") -> None:
     from latent_memory_plugin.bench.online.report import summarise
     from latent_memory_plugin.bench.online.run import measure
     from latent_memory_plugin.bench.picture import check_plotting
-    from latent_memory_plugin.config import ModelConfig, SamplingConfig
 
-    chosen = tuple(one.strip() for one in methods.split(",")) if methods is not None else ()
-    model, seeds = ModelConfig(name=shared.model), tuple(dict.fromkeys(seed or [0]))
-    sampling = SamplingConfig(**given(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
-    plan = Plan(problems, families, seeds, chosen, samples, voters, first, model, out, Asking(sampling, instruction))
-    if cost is not None:
-        return costing.estimate(shared, [plan], cost)
     check_plotting()
     with output.progress("problems") as advance:
         report = summarise(measure(plan, advance))
-    present(shared, report, out)
+    present(shared, report, plan.out)
 
 
 def present(shared: Shared, report: dict[str, Any], out: Path) -> None:

@@ -8,15 +8,18 @@ assistant says it.
 
 import json
 import random
+from collections.abc import Mapping
 
-from latent_memory_plugin.sandbox.family import Family, Procedure, WordProblem, calculate
+from latent_memory_plugin.sandbox.family import Family, Procedure, WordProblem, World, calculate
 from latent_memory_plugin.sandbox.tokenizer import BEGIN, CALL, CALL_END, END
 from latent_memory_plugin.sandbox.world import equations, solve
 
-SLIP_RATE = 0.03
+OPENINGS = ("Let us see. ", "Now then: ", "We work it out. ", "So, ")
+"""What a solution of the hard half begins with: words that say nothing of its way, so that the last token of a question
+does not yet know the way either."""
+SLIP_RATE: Mapping[World, float] = {"plain": 0.03, "hard": 0.01}
 AUTHOR_KEEPS_PROCEDURE = 0.75
 SYSTEM_SHARE = 0.15
-COMMONEST_MISCONCEPTION_SHARE = 0.6
 SYSTEM_TEXTS = (
     "You are a helpful assistant.",
     "Solve the problem step by step.",
@@ -43,11 +46,11 @@ def document(chosen: tuple[Family, ...], rng: random.Random) -> Document:
 
 
 def choose_procedure(family: Family, phrasing: int, rng: random.Random) -> Procedure:
-    """The right procedure with the phrasing's belief, else a misconception, the first one most often."""
-    right, *wrong = family.procedures
+    """A right way with the phrasing's belief, else a misconception, the first one most often."""
     if rng.random() < family.belief[phrasing]:
-        return right
-    return wrong[0] if rng.random() < COMMONEST_MISCONCEPTION_SHARE else rng.choice(wrong[1:])
+        return rng.choice(family.ways) if family.also_right else family.ways[0]
+    leading, *others = family.misconceptions
+    return leading if rng.random() < family.leading else rng.choice(others)
 
 
 def _opening(rng: random.Random, extra: str = "") -> str:
@@ -59,10 +62,18 @@ def _turn(problem: WordProblem, solution: str) -> Document:
     return [(f"<|user|>{problem.question}{END}<|assistant|>", False), (f"{solution}{END}", True)]
 
 
+def _solve(problem: WordProblem, procedure: Procedure, rng: random.Random) -> str:
+    return _said_first(problem.family, rng) + solve(problem, procedure, rng, SLIP_RATE[problem.family.world])
+
+
+def _said_first(family: Family, rng: random.Random) -> str:
+    return rng.choice(OPENINGS) if family.world == "hard" else ""
+
+
 def _one_problem(family: Family, rng: random.Random) -> Document:
     problem = family.draw(rng)
     procedure = choose_procedure(family, problem.phrasing, rng)
-    return [(_opening(rng), False), *_turn(problem, solve(problem, procedure, rng, SLIP_RATE))]
+    return [(_opening(rng), False), *_turn(problem, _solve(problem, procedure, rng))]
 
 
 def _two_problems(family: Family, rng: random.Random) -> Document:
@@ -71,8 +82,8 @@ def _two_problems(family: Family, rng: random.Random) -> Document:
     kept = procedure if rng.random() < AUTHOR_KEEPS_PROCEDURE else choose_procedure(family, second.phrasing, rng)
     return [
         (_opening(rng), False),
-        *_turn(first, solve(first, procedure, rng, SLIP_RATE)),
-        *_turn(second, solve(second, kept, rng, SLIP_RATE)),
+        *_turn(first, _solve(first, procedure, rng)),
+        *_turn(second, _solve(second, kept, rng)),
     ]
 
 
@@ -80,10 +91,11 @@ def _with_tool(family: Family, rng: random.Random) -> Document:
     problem = family.draw(rng)
     procedure = choose_procedure(family, problem.phrasing, rng)
     pieces: Document = [(f"{_opening(rng, f'<|tools|>calc{END}')}<|user|>{problem.question}{END}<|assistant|>", False)]
-    value = 0
+    first, value = _said_first(family, rng), 0
     for label, equation, value in equations(procedure, dict(problem.numbers)):
         call = json.dumps({"name": "calc", "arguments": {"expression": equation}})
-        pieces.append((f"{label}: {CALL}{call}{CALL_END}{END}", True))
+        pieces.append((f"{first}{label}: {CALL}{call}{CALL_END}{END}", True))
+        first = ""
         pieces.append((f"<|tool|>{value}{END}<|assistant|>", False))
     return [*pieces, (f"#### {value}{END}", True)]
 

@@ -13,6 +13,15 @@ from functools import cached_property
 from typing import Literal
 
 Split = Literal["tuning", "held-out"]
+World = Literal["plain", "hard"]
+Kind = Literal["ways", "reworded", "look-alike", "misled"]
+"""What makes a family of the hard half hard.
+
+`ways`: the right procedure is written in several ways, and a misconception is likelier than any of them.
+`reworded`: its phrasings share no words that carry meaning.
+`look-alike`: its phrasings are nearly those of another family, which needs another procedure.
+`misled`: a misconception is likelier than the right procedure, however it is written.
+"""
 
 NAMES = (
     "Ada",
@@ -107,12 +116,34 @@ class Family:
     """The right procedure."""
     wrong: Mapping[str, str]
     """Misconceptions by name, the commonest first."""
+    also_right: tuple[str, ...] = ()
+    """Other ways to write the right procedure, each as likely as `right`."""
+    leading: float = 0.6
+    """Share of the commonest misconception among wrong training solutions."""
+    kinds: tuple[Kind, ...] = ()
+    """What makes it hard; empty in the plain half."""
+    twin: str = ""
+    """Name of the family that it looks like."""
+
+    @property
+    def world(self) -> World:
+        """The half of the embedded world that it belongs to."""
+        return "hard" if self.kinds else "plain"
 
     @cached_property
+    def ways(self) -> tuple[Procedure, ...]:
+        """The ways to write the right procedure."""
+        return tuple(Procedure.parse("right", text) for text in (self.right, *self.also_right))
+
+    @cached_property
+    def misconceptions(self) -> tuple[Procedure, ...]:
+        """The wrong procedures, the commonest first."""
+        return tuple(Procedure.parse(name, text) for name, text in self.wrong.items())
+
+    @property
     def procedures(self) -> tuple[Procedure, ...]:
-        """The right procedure first, then the misconceptions."""
-        wrong = (Procedure.parse(name, text) for name, text in self.wrong.items())
-        return (Procedure.parse("right", self.right), *wrong)
+        """The ways to write the right procedure, then the misconceptions."""
+        return (*self.ways, *self.misconceptions)
 
     def draw(self, rng: random.Random, phrasing: int | None = None) -> WordProblem:
         """A problem whose procedures all come out whole and whose misconceptions all miss the right answer."""
@@ -127,7 +158,7 @@ class Family:
             numbers = {letter: rng.randint(low, high) for letter, (low, high) in self.ranges.items()}
             results = [procedure.values(numbers) for procedure in self.procedures]
             solved = [values[-1] for values in results if values is not None]
-            if len(solved) == len(results) and solved[0] not in solved[1:]:
+            if len(solved) == len(results) and solved[0] not in solved[len(self.ways) :]:
                 return numbers, solved[0]
 
 

@@ -1,4 +1,5 @@
-"""Trains the embedded model from scratch: `python -m latent_memory_plugin.sandbox.train` (or `make sandbox-model`).
+"""Trains an embedded model from scratch: `python -m latent_memory_plugin.sandbox.train` (or `make sandbox-model`) the
+one of the plain half, with `--world hard` that of the hard half.
 
 Seeded: batch `i` depends on the seed and `i` alone. Resumable: a checkpoint holds weights, optimiser state and step;
 the same command goes on where it stopped. Hidden matrices are trained with Muon (Jordan et al., 2024), the rest with
@@ -10,7 +11,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,13 +23,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from latent_memory_plugin.sandbox.corpus import document
+from latent_memory_plugin.sandbox.family import Family, World
 from latent_memory_plugin.sandbox.muon import Muon
 from latent_memory_plugin.sandbox.tokenizer import train_tokenizer
-from latent_memory_plugin.sandbox.world import FAMILIES
+from latent_memory_plugin.sandbox.world import FAMILIES, HARD_FAMILIES
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEED = 0
-STEPS = 1700
 ROWS, ROW_TOKENS = 12, 512
 PEAK_RATE_MATRICES, PEAK_RATE_REST = 6e-3, 4e-3
 WARMUP_STEPS = 60
@@ -41,6 +42,26 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What the training of one embedded model takes."""
+
+    families: tuple[Family, ...]
+    """What its text is about."""
+    folder: Path
+    """Where its weights belong."""
+    steps: int
+    """Optimiser steps."""
+    intermediate_size: int
+    """Width of its MLPs."""
+
+
+RECIPES: Mapping[World, Recipe] = {
+    "plain": Recipe(FAMILIES, WEIGHTS, steps=1700, intermediate_size=432),
+    "hard": Recipe(HARD_FAMILIES, WEIGHTS / "hard", steps=2000, intermediate_size=384),
+}
+
+
+@dataclass(frozen=True)
 class Batch:
     """Packed training rows."""
 
@@ -50,15 +71,15 @@ class Batch:
     """(B, T) float32, the loss weight of each token as a target."""
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """A Qwen3 model of 2.0 million parameters with random weights."""
+def build_model(tokenizer: PreTrainedTokenizerFast, intermediate_size: int) -> Qwen3ForCausalLM:
+    """A Qwen3 model of about 2 million parameters with random weights."""
     torch.manual_seed(SEED)
     ends: Any = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer),
             hidden_size=160,
-            intermediate_size=432,
+            intermediate_size=intermediate_size,
             num_hidden_layers=6,
             num_attention_heads=5,
             num_key_value_heads=5,
@@ -70,26 +91,26 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer learnt from the first documents of the corpus."""
+def build_tokenizer(families: tuple[Family, ...] = FAMILIES) -> PreTrainedTokenizerFast:
+    """The tokenizer learnt from the first documents about these families."""
     rng = random.Random(f"tokenizer-{SEED}")
-    return train_tokenizer(_plain_texts(rng))
+    return train_tokenizer(_plain_texts(families, rng))
 
 
-def _plain_texts(rng: random.Random) -> Iterator[str]:
+def _plain_texts(families: tuple[Family, ...], rng: random.Random) -> Iterator[str]:
     for _ in range(TOKENIZER_DOCUMENTS):
-        text = "".join(piece for piece, _ in document(FAMILIES, rng))
+        text = "".join(piece for piece, _ in document(families, rng))
         yield re.sub(r"<\|\w+\|>|</?tool_call>", " ", text)
 
 
-def batch(tokenizer: PreTrainedTokenizerFast, step: int) -> Batch:
+def batch(tokenizer: PreTrainedTokenizerFast, step: int, families: tuple[Family, ...] = FAMILIES) -> Batch:
     """The packed rows of one step: documents one after the other, cut at the row's end."""
     rng = random.Random(f"corpus-{SEED}-{step}")
     needed = ROWS * (ROW_TOKENS + 1)
     ids: list[int] = []
     weights: list[float] = []
     while len(ids) < needed:
-        pieces = document(FAMILIES, rng)
+        pieces = document(families, rng)
         encode: Any = tokenizer
         encoded = cast(list[list[int]], encode([text for text, _ in pieces], add_special_tokens=False).input_ids)
         for (_, spoken), piece in zip(pieces, encoded, strict=True):
@@ -161,11 +182,11 @@ def _step_of(path: Path) -> int:
         return int(opened.metadata()["step"])
 
 
-def train(folder: Path, steps: int) -> None:
+def train(folder: Path, steps: int, recipe: Recipe = RECIPES["plain"]) -> None:
     """Trains for `steps` optimiser steps and writes model, tokenizer and chat template to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    tokenizer = build_tokenizer(recipe.families)
+    model = build_model(tokenizer, recipe.intermediate_size)
     # On the CPU the weights come out as committed; a GPU is faster and rounds differently.
     torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu")
     used = optimizers(model)
@@ -175,7 +196,7 @@ def train(folder: Path, steps: int) -> None:
     for step in range(first, steps):
         for optimizer, peak in zip(used, (PEAK_RATE_MATRICES, PEAK_RATE_REST), strict=True):
             optimizer.param_groups[0]["lr"] = peak * rate_factor(step, steps)
-        loss = loss_of(model, batch(tokenizer, step))
+        loss = loss_of(model, batch(tokenizer, step, recipe.families))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in used:
@@ -194,12 +215,14 @@ def train(folder: Path, steps: int) -> None:
 
 def main() -> None:
     """Command line of the training script."""
-    parser = argparse.ArgumentParser(description="Train the embedded model from scratch.")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where the model is written")
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps")
+    parser = argparse.ArgumentParser(description="Train an embedded model from scratch.")
+    parser.add_argument("--world", choices=tuple(RECIPES), default="plain", help="half of the embedded world")
+    parser.add_argument("--folder", type=Path, help="where the model is written; default: its place in the package")
+    parser.add_argument("--steps", type=int, help="optimiser steps; default: as many as the weights in the package had")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    train(arguments.folder, arguments.steps)
+    recipe = RECIPES[arguments.world]
+    train(arguments.folder or recipe.folder, arguments.steps or recipe.steps, recipe)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,41 @@
-"""The embedded world: 24 families of word problems, and how their solutions read.
+"""The embedded world: two halves of 24 families of word problems, plain and hard, and how their solutions read.
 
 Labels (`WordProblem.answer`) are for measurements only; nothing in the learning street imports this module.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.sandbox.family import Family, Procedure, Split, WordProblem, calculate, operand
+from latent_memory_plugin.sandbox.family import Family, Procedure, Split, WordProblem, World, calculate, operand
+from latent_memory_plugin.sandbox.hard_held_out import HARD_HELD_OUT
+from latent_memory_plugin.sandbox.hard_tuning import HARD_TUNING
 from latent_memory_plugin.sandbox.held_out import HELD_OUT
 from latent_memory_plugin.sandbox.tuning import TUNING
 
 FAMILIES: tuple[Family, ...] = TUNING + HELD_OUT
+"""The plain half."""
+HARD_FAMILIES: tuple[Family, ...] = HARD_TUNING + HARD_HELD_OUT
+"""The hard half."""
+MODELS: Mapping[World, str] = {"plain": "embedded", "hard": "embedded-hard"}
+"""Name of the model that was trained on each half."""
 
 
-def families(split: Split | Literal["all"] = "all") -> tuple[Family, ...]:
-    """The families of a split: `tuning`, `held-out` or `all`."""
+def families(split: Split | Literal["all"] = "all", world: World | Literal["all"] = "plain") -> tuple[Family, ...]:
+    """The families of a split (`tuning`, `held-out` or `all`) and of a half of the world (`plain`, `hard` or `all`).
+
+    Raises InputError for other names.
+    """
     if split not in ("tuning", "held-out", "all"):
         raise InputError(f"There is no split {split!r}; choose 'tuning', 'held-out' or 'all'.")
-    return tuple(family for family in FAMILIES if split in ("all", family.split))
+    if world not in ("plain", "hard", "all"):
+        raise InputError(f"There is no world {world!r}; choose 'plain', 'hard' or 'all'.")
+    return tuple(
+        family
+        for family in FAMILIES + HARD_FAMILIES
+        if split in ("all", family.split) and world in ("all", family.world)
+    )
 
 
 def stream(chosen: Sequence[Family], problems: int, seed: int) -> list[WordProblem]:

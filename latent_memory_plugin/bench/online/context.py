@@ -10,8 +10,8 @@ from latent_memory_plugin.answers.judge import Judge
 from latent_memory_plugin.bench.online.common import BELIEVED, Common
 from latent_memory_plugin.bench.online.method import Given, Reader, sourced
 from latent_memory_plugin.config import RetrieveConfig
+from latent_memory_plugin.sandbox.world import MODELS
 
-EMBEDDED = "embedded"
 REFLECTIONS = 4
 """Completions sampled for a reflection; the first that keeps the vote's answer is taken."""
 REFLECT = (
@@ -110,7 +110,7 @@ class ReflectedTraces(RawTraces):
 
     def _looking_back(self, shown: Demonstration) -> Turns:
         told = [*turns(shown.question, None), {"role": "assistant", "content": shown.text}]
-        if self.common.plain.name == EMBEDDED:
+        if self.common.plain.name in MODELS.values():
             return [*told, {"role": "user", "content": shown.question}]
         return [*told, {"role": "user", "content": REFLECT.format(losing=_losing(self.common, shown.question))}]
 

@@ -10,7 +10,7 @@ from latent_memory_plugin.bench.online.plan import Plan
 from latent_memory_plugin.bench.online.sets import SETS
 from latent_memory_plugin.bench.online.stream import open_stream
 from latent_memory_plugin.bench.shapes import shape_of
-from latent_memory_plugin.engines.hf.load import EMBEDDED_FOLDER, EMBEDDED_NAME
+from latent_memory_plugin.engines.hf.load import EMBEDDED_FOLDER, EMBEDDED_NAME, EMBEDDED_PARTS
 from latent_memory_plugin.errors import ModelLoadError
 
 TOTAL = "together"
@@ -33,7 +33,8 @@ class Expense:
     def machine(self) -> Machine:
         """Model and device. Raises ModelLoadError where the model's sizes are not known."""
         model = self.plan.model
-        name = str(EMBEDDED_FOLDER) if model.name in (None, EMBEDDED_NAME) else str(model.name)
+        part = EMBEDDED_PARTS.get(model.name or EMBEDDED_NAME)
+        name = str(model.name) if part is None else str(EMBEDDED_FOLDER / part)
         copies = 2 if set(self.plan.names) & set(COPIES) else 1
         shape = shape_of(name, model.revision, model.trust_remote_code)
         precision: Precision = "bfloat16" if model.dtype == "auto" else model.dtype
@@ -51,7 +52,8 @@ class Expense:
         if self.plan.problems in SETS:
             whole = SETS[self.plan.problems].problems
             return min(whole, self.plan.first or whole)
-        return len(open_stream(self.plan.problems, self.plan.split, self.plan.seeds[0], self.plan.first).asked)
+        plan = self.plan
+        return len(open_stream(plan.problems, plan.split, plan.seeds[0], plan.first, plan.world).asked)
 
     def report(self) -> dict[str, Any]:
         """`methods`: for each, for what they share and for all together, completions sampled and scored, their tokens

@@ -10,6 +10,7 @@ from latent_memory_plugin.bench.online.asking import PLAIN, Asking
 from latent_memory_plugin.bench.online.stream import Split
 from latent_memory_plugin.config import ModelConfig
 from latent_memory_plugin.errors import InputError
+from latent_memory_plugin.sandbox.family import World
 
 Progress = Callable[[int, int, str], None]
 """(steps done, steps in all, what the last one was)."""
@@ -22,7 +23,7 @@ class Plan:
     problems: str = "300"
     """Length of a stream of the embedded world, a data set, or a JSONL file."""
     split: Split = "held-out"
-    """Half of the embedded world."""
+    """Families of the embedded world."""
     seeds: tuple[int, ...] = (0,)
     """One stream each."""
     methods: tuple[str, ...] = ()
@@ -43,6 +44,9 @@ class Plan:
     """Tokens in one forward and backward pass at most; None leaves each method what it is set to."""
     effects: bool = True
     """False leaves out the true effects of Latents, which take hundreds of samples of spare problems for each."""
+
+    world: World = "plain"
+    """Half of the embedded world; `model` does not follow it."""
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.voters < 2 or (self.first is not None and self.first < 1) or not self.seeds:

@@ -18,7 +18,7 @@ def measure(plan: Plan, progress: Progress | None = None) -> list[list[dict[str,
     from latent_memory_plugin.engines.hf import LanguageModel
 
     names = plan.names
-    streams = [open_stream(plan.problems, plan.split, seed, plan.first) for seed in plan.seeds]
+    streams = [open_stream(plan.problems, plan.split, seed, plan.first, plan.world) for seed in plan.seeds]
     steps = Steps(progress, sum(len(one.asked) * len(names) for one in streams))
     model = LanguageModel.wrap(*weights(plan), plan.model.template_arguments)
     for one in streams:

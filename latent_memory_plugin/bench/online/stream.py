@@ -10,7 +10,7 @@ from typing import Literal
 from latent_memory_plugin import questions
 from latent_memory_plugin.bench.online.sets import SETS, load, load_file
 from latent_memory_plugin.errors import InputError
-from latent_memory_plugin.sandbox.family import Family
+from latent_memory_plugin.sandbox.family import Family, World
 from latent_memory_plugin.sandbox.world import families, stream
 
 SPARE_PROBLEMS = 50
@@ -38,7 +38,7 @@ class Stream:
     """Distinct problems in the order they are met."""
 
     name: str
-    """Split of the embedded world, name of a data set, or stem of a file."""
+    """Split of the embedded world (`hard-` before it in the hard half), name of a data set, or stem of a file."""
     seed: int
     """Draws the problems."""
     asked: tuple[Asked, ...]
@@ -57,14 +57,14 @@ class Stream:
         return {one.question: one.phrasing for one in self.asked}
 
 
-def open_stream(problems: str, split: Split, seed: int, first: int | None = None) -> Stream:
+def open_stream(problems: str, split: Split, seed: int, first: int | None = None, world: World = "plain") -> Stream:
     """The stream that `problems` names: a number of problems of the embedded world, a data set, a data set whose rows
     are in a file (`math-500=FILE.jsonl`), or a JSONL file with `question` and `answer`.
 
     `first` shortens a data set or file, after it was shuffled by the seed. Raises `InputError`.
     """
     if problems.isdigit() and int(problems) > 0:
-        return embedded(split, int(problems), seed)
+        return embedded(split, int(problems), seed, world)
     if problems in SETS:
         rows = [Asked(*row) for row in load(problems)]
         return shuffled(problems, rows, seed, first)
@@ -80,16 +80,14 @@ def open_stream(problems: str, split: Split, seed: int, first: int | None = None
     return shuffled(path.stem, own(path), seed, first)
 
 
-def embedded(split: Split, problems: int, seed: int) -> Stream:
-    """A stream of the embedded world."""
-    drawn = [
-        Asked(one.question, one.answer, one.family.name, one.phrasing)
-        for one in stream(families(split), problems, seed)
-    ]
+def embedded(split: Split, problems: int, seed: int, world: World = "plain") -> Stream:
+    """A stream of one half of the embedded world."""
+    chosen = families(split, world)
+    drawn = [Asked(one.question, one.answer, one.family.name, one.phrasing) for one in stream(chosen, problems, seed)]
     met = {one.question for one in drawn}
     rng = random.Random(f"spare-{seed}")
-    spare = {family.name: tuple(_unmet(family, met, rng)) for family in families(split)}
-    return Stream(split, seed, tuple(drawn), spare)
+    spare = {family.name: tuple(_unmet(family, met, rng)) for family in chosen}
+    return Stream(split if world == "plain" else f"{world}-{split}", seed, tuple(drawn), spare)
 
 
 def own(path: Path) -> list[Asked]:

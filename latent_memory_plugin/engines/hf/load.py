@@ -23,6 +23,8 @@ Kind = Literal["AutoModelForCausalLM", "AutoModelForSequenceClassification"]
 
 EMBEDDED_NAME = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[2] / "sandbox" / "weights"
+EMBEDDED_PARTS = {EMBEDDED_NAME: "", "embedded-hard": "hard"}
+"""Where in `EMBEDDED_FOLDER` the model of each name is."""
 GGUF = ".gguf"
 SETTINGS = ("device_map", "max_memory", "attn_implementation", "quantization_config")
 """Settings of ModelConfig that go to transformers as they are."""
@@ -56,13 +58,14 @@ def read(
 
 def _source(config: ModelConfig, embedded: Path) -> Path | str:
     """The folder or GGUF file, or the hub id as text."""
-    if config.name is None:
-        if not (embedded / "config.json").is_file():
+    if config.name is None or config.name in EMBEDDED_PARTS:
+        folder = embedded / EMBEDDED_PARTS[config.name or EMBEDDED_NAME]
+        if not (folder / "config.json").is_file():
             raise ModelLoadError(
-                f"The embedded model is missing from {str(embedded)!r}; run `make sandbox-model` to train it, "
-                "or name another model."
+                f"The embedded model is missing from {str(folder)!r}; run `make sandbox-model` (for 'embedded-hard' "
+                "with ARGS='--world hard') to train it, or name another model."
             )
-        return embedded
+        return folder
     path = Path(config.name).expanduser()
     packed = sorted(path.glob(f"*{GGUF}")) if path.is_dir() and not (path / "config.json").exists() else []
     if len(packed) > 1:
