@@ -176,7 +176,7 @@ def test_the_tokenizer_of_the_weights_is_the_one_the_script_makes(
 
 def test_the_embedded_model_can_solve_its_problems_but_does_not_reliably(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [family for family in FAMILIES if family.name in ("sharing the rest", "weeks and days")]
-    monkeypatch.setattr("latent_memory_plugin.bench.world.families", lambda world: tuple(chosen))
+    monkeypatch.setattr("latent_memory_plugin.bench.world.families", lambda split, world: tuple(chosen))
     report = measure(LanguageModel.load(), problems_per_family=10, rollouts=8)
     assert len(report["families"]) == 2
     for family in report["families"].values():
